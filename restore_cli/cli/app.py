@@ -1,0 +1,108 @@
+"""The one entry point: parses the command line and turns failures into exit statuses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from typing import Optional, Sequence
+
+import typer
+
+from restore_cli import __version__
+from restore_cli.console import Console
+from restore_cli.errors import ExitStatus, RestoreError, Terminated
+
+app = typer.Typer(
+    name="restore",
+    help="Restore photographs, RAW files, micrographs and film.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"restore {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Restore photographs, RAW files, micrographs and film."""
+
+
+def _register() -> None:
+    # Imported late so that each command module can import `app`-free helpers without a cycle.
+    from restore_cli.cli import bench, compare, doctor, evaluate, train, upscale, weights
+
+    for module in (upscale, train, evaluate, weights, compare, doctor, bench):
+        module.register(app)
+
+
+_register()
+
+
+def main(argv: Optional[Sequence[str]] = None, console: Optional[Console] = None) -> int:
+    """Runs one command line and returns its exit status.
+
+    Args:
+        argv: arguments after the program's name; None means `sys.argv[1:]`.
+        console: streams and settings; None means the process's own.
+    """
+    console = console or Console()
+    _raise_on_sigterm()
+    try:
+        status = app(
+            args=list(argv) if argv is not None else None,
+            prog_name="restore",
+            obj=console,
+            standalone_mode=True,
+        )
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except RestoreError as error:
+        if console.debug:
+            traceback.print_exc(file=console.stderr)
+        console.error(error)
+        status = error.status
+    except KeyboardInterrupt:
+        console.error("interrupted")
+        status = ExitStatus.INTERRUPTED
+    except Terminated:
+        console.error("terminated")
+        status = ExitStatus.TERMINATED
+    except BrokenPipeError:
+        # The reader went away (`restore ... | head`): nobody is left to tell.
+        _silence_stdout()
+        status = ExitStatus.OK
+    except Exception as error:  # a bug: say so, and keep the promise of one line
+        if console.debug:
+            traceback.print_exc(file=console.stderr)
+        console.error(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
+        status = ExitStatus.BUG
+    return int(status or 0)
+
+
+def _raise_on_sigterm() -> None:
+    def stop(signum, frame):
+        raise Terminated()
+
+    try:
+        signal.signal(signal.SIGTERM, stop)
+    except ValueError:
+        pass  # not the main thread: an embedding program keeps its own handlers
+
+
+def _silence_stdout() -> None:
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass

@@ -1,0 +1,65 @@
+"""Options that every command spells and explains alike."""
+
+from __future__ import annotations
+
+from typing import List, Optional
+
+import typer
+from typing_extensions import Annotated
+
+from restore_cli.console import Console
+
+OUTPUT, COMPUTE, TALK = "Input and output", "Compute", "Messages"
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.",
+                                    rich_help_panel=TALK)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors.",
+                                     rich_help_panel=TALK)]
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bars.",
+                                          rich_help_panel=TALK)]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", rich_help_panel=TALK)]
+
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.",
+                                     rich_help_panel=COMPUTE)]
+Threads = Annotated[Optional[int], typer.Option("--threads", min=1,
+                                                help="CPU threads; default: all cores.",
+                                                rich_help_panel=COMPUTE)]
+Memory = Annotated[Optional[str], typer.Option(
+    "--memory", help="Ceiling for peak memory, such as 1G or 800M; default: most of what is free.",
+    rich_help_panel=COMPUTE)]
+Tile = Annotated[Optional[int], typer.Option(
+    "--tile", min=16, help="Tile side in pixels; default: chosen from --memory.",
+    rich_help_panel=COMPUTE)]
+
+Output = Annotated[Optional[str], typer.Option(
+    "--output", "-o", help="Output file or folder; - is stdout.", rich_help_panel=OUTPUT)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.",
+                                         rich_help_panel=OUTPUT)]
+SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave existing outputs.",
+                                            rich_help_panel=OUTPUT)]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Enter folders.",
+                                         rich_help_panel=OUTPUT)]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.",
+                                      rich_help_panel=OUTPUT)]
+FilesFrom = Annotated[Optional[str], typer.Option(
+    "--files-from", help="Read input names from a file, one a line; - is stdin.",
+    rich_help_panel=OUTPUT)]
+Null = Annotated[bool, typer.Option("-0", "--null", help="--files-from names end in NUL.",
+                                    rich_help_panel=OUTPUT)]
+Shard = Annotated[Optional[str], typer.Option(
+    "--shard", metavar="I/N", help="Do only part I of N (from 1), for job arrays.",
+    rich_help_panel=OUTPUT)]
+Files = Annotated[Optional[List[str]], typer.Argument(
+    metavar="FILES...", help="Files, folders or patterns; - is stdin.")]
+
+
+def console(context: typer.Context, *, json: bool = False, quiet: bool = False,
+            no_progress: bool = False, debug: bool = False) -> Console:
+    """The run's console with this command's message options applied."""
+    found = context.find_root().obj
+    found = found if isinstance(found, Console) else Console()
+    found.json_lines = json
+    found.quiet = quiet
+    found.show_progress = False if no_progress else None
+    found.debug = debug
+    return found
