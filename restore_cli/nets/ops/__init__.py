@@ -1,0 +1,1 @@
+"""Operators shared by networks, with fast CPU paths."""

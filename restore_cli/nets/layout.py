@@ -1,0 +1,85 @@
+"""What a network looks like from outside, told without building it (and without Jittor).
+
+Weight files are checked against `Layout.shapes`, tiles are planned from
+`Layout.receptive_radius`. Systems add their architectures to `ARCHITECTURES`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any, Callable, Mapping
+
+from restore_cli.errors import WeightsError
+from restore_cli.nets.liif import shapes as liif
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Facts of one configured network.
+
+    Attributes:
+        shapes: every state-dict key with its shape, in upstream's order.
+        optional: keys that exist upstream but never influence the output; a converter may
+            fill them in when a file lacks them.
+        receptive_radius: input pixels on each side that one output pixel depends on, or None
+            when it depends on the whole image (global statistics).
+        align: input sides must be multiples of this many pixels.
+        scale: fixed integer magnification, or None when any scale can be asked for.
+        channels: widest per-pixel activations (input resolution, output resolution), the basis
+            of the memory model.
+    """
+
+    shapes: Shapes
+    optional: frozenset[str]
+    receptive_radius: int | None
+    align: int
+    scale: int | None
+    channels: tuple[int, int]
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable values."""
+        total = 0
+        for key, shape in self.shapes.items():
+            if key not in self.optional:
+                size = 1
+                for side in shape:
+                    size *= side
+                total += size
+        return total
+
+
+def _liif_family(name: str) -> Callable[[Mapping[str, Any]], Layout]:
+    def make(config: Mapping[str, Any]) -> Layout:
+        facts = liif.describe(name, config)
+        unused = frozenset(k for k in facts.shapes if ".sub_mean." in f".{k}"
+                           or ".add_mean." in f".{k}")
+        return Layout(facts.shapes, unused, facts.radius, 1, facts.scale, facts.channels)
+
+    return make
+
+
+ARCHITECTURES: dict[str, Callable[[Mapping[str, Any]], Layout]] = {
+    name: _liif_family(name) for name in liif.NAMES
+}
+
+
+def layout(name: str, config: Mapping[str, Any]) -> Layout:
+    """The layout of architecture `name` configured as upstream's YAML `args`.
+
+    Raises:
+        WeightsError: unknown architecture or configuration key.
+    """
+    return lookup(name, ARCHITECTURES)(config)
+
+
+def lookup(name: str, table: Mapping[str, Any]) -> Any:
+    """`table[name]`, or a `WeightsError` that lists what there is."""
+    if name not in table:
+        near = difflib.get_close_matches(name, list(table), n=1)
+        hint = f"Did you mean {near[0]}?" if near else "Known: " + ", ".join(sorted(table))
+        raise WeightsError(f"unknown architecture '{name}'", hint=hint)
+    return table[name]
