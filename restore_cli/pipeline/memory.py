@@ -13,9 +13,10 @@ import math
 import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, TypeVar
+from typing import TypeVar
 
 from restore_cli.errors import OutOfMemory, UsageError
 

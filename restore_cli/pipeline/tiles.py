@@ -10,8 +10,9 @@ size, so that nothing recompiles.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Iterator, NamedTuple
+from typing import NamedTuple
 
 Range = tuple[int, int]
 
@@ -191,7 +192,7 @@ def scaled(length: int, size: int, tile: int, group: int, radius: int,
     windows = _one_size([_grown((reads[part][0][0], reads[part][-1][1]), beyond, length)
                          for part in groups], length)
     return [Block(window, tuple(map(Cell, outs[part], keeps[part], reads[part])))
-            for window, part in zip(windows, groups)]
+            for window, part in zip(windows, groups, strict=True)]
 
 
 def _grown(span: Range, by: int, length: int) -> Range:
