@@ -1,0 +1,11 @@
+"""The converters this program knows; importing the package registers them."""
+
+from __future__ import annotations
+
+from restore_cli.weights.convert import register
+from restore_cli.weights.converters.edsr import EdsrConverter
+from restore_cli.weights.converters.liif import LiifConverter
+from restore_cli.weights.converters.openmmlab import OpenMmlabLiifConverter
+
+for _converter in (LiifConverter(), OpenMmlabLiifConverter(), EdsrConverter()):
+    register(_converter)
