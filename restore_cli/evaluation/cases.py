@@ -10,7 +10,7 @@ from typing import Callable, Iterable, Sequence
 import numpy as np
 
 from restore_cli.errors import InputError
-from restore_cli.evaluation import bicubic
+from restore_cli.training.degradations import bicubic
 
 DEFAULT_SCALES = (2.0, 3.0, 4.0)
 

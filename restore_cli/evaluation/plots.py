@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Sequence
 
@@ -48,23 +49,27 @@ def _bars(results: Sequence[Result], model: str, protocol: str):
     width = max(4.5, 1.6 + 0.85 * len(rows))
     figure = _figure(width, 4.0)
     axes = figure.add_subplot()
-    lows, highs = [], []
+    heights: list[float] = []
+    named: set[str] = set()
     for i, row in enumerate(rows):
         pairs = [(row.baseline, _BASELINE, "bicubic")]
         if row.model is not None:
             pairs.append((row.model, _MODEL, model))
         for j, (score, color, label) in enumerate(pairs):
             x = i + (j - (len(pairs) - 1) / 2) * 0.4
-            axes.bar(x, score.psnr, 0.38, color=color, label=label if i == 0 else None)
+            if not math.isfinite(score.psnr):
+                continue  # equal images have no height
+            axes.bar(x, score.psnr, 0.38, color=color, label=label if label not in named else None)
+            named.add(label)
             axes.annotate(f"{score.psnr:.2f}", (x, score.psnr), (0, 2), ha="center", va="bottom",
                           textcoords="offset points", fontsize=7)
-            lows.append(score.psnr)
-            highs.append(score.psnr)
+            heights.append(score.psnr)
     several = len({row.data for row in rows}) > 1
     axes.set_xticks(range(len(rows)), [f"{row.data}\n×{row.scale:g}" if several
                                        else f"×{row.scale:g}" for row in rows])
     # The interesting part of a PSNR axis is its top: start 2 dB below the lowest bar.
-    axes.set_ylim(max(0.0, min(lows) - 2), max(highs) + 1.5)
+    if heights:
+        axes.set_ylim(max(0.0, min(heights) - 2), max(heights) + 1.5)
     axes.set_ylabel("PSNR (dB)")
     axes.set_title(f"{'' if several else rows[0].data + ', '}mean PSNR, protocol {protocol}",
                    fontsize=10)
@@ -76,7 +81,9 @@ def _bars(results: Sequence[Result], model: str, protocol: str):
 def _scatter(results: Sequence[Result], model: str, protocol: str):
     figure = _figure(5.0, 5.0)
     axes = figure.add_subplot()
-    scored = [result for result in results if result.model is not None]
+    scored = [result for result in results
+              if result.model is not None
+              and math.isfinite(result.model.psnr) and math.isfinite(result.baseline.psnr)]
     scales = sorted({result.case.scale for result in scored})
     for i, scale in enumerate(scales):
         points = [(result.baseline.psnr, result.model.psnr) for result in scored
@@ -84,7 +91,7 @@ def _scatter(results: Sequence[Result], model: str, protocol: str):
         axes.scatter(*zip(*points), s=22, color=_SCALES[i % len(_SCALES)], alpha=0.85,
                      edgecolors="none", label=f"×{scale:g}")
     values = [value for result in scored for value in (result.baseline.psnr, result.model.psnr)]
-    low, high = min(values) - 1, max(values) + 1
+    low, high = (min(values) - 1, max(values) + 1) if values else (0.0, 1.0)
     axes.plot([low, high], [low, high], color=_BASELINE, linewidth=0.8, zorder=0)
     axes.annotate("equal to bicubic", (high, high), (-6, -14), ha="right", va="top", fontsize=8,
                   textcoords="offset points", color="#666666")

@@ -10,8 +10,9 @@ from typing import Callable
 import numpy as np
 
 from restore_cli.errors import InputError, ShapeError
-from restore_cli.evaluation import bicubic, metrics
+from restore_cli.evaluation import metrics
 from restore_cli.evaluation.cases import Case, load
+from restore_cli.training.degradations import bicubic
 
 # (low (h, w, 3) float32 RGB in [0, 1], (H, W)) -> (H, W, 3) float32 RGB
 Upscale = Callable[[np.ndarray, "tuple[int, int]"], np.ndarray]
@@ -122,7 +123,12 @@ def evaluate(case: Case, upscale: Upscale | None, protocol: Protocol, *,
         raise InputError(f"{size[1]}x{size[0]} pixels leave nothing inside the border of "
                          f"{protocol.border(case.scale)} that '{protocol.name}' cuts",
                          path=case.hr, hint="use --protocol rgb")
-    finish = metrics.quantise if quantise else (lambda image: np.clip(image, 0.0, 1.0))
+
+    def finish(image: np.ndarray) -> np.ndarray:
+        # float32 as the truth is: bytes that agree then compare as equal.
+        image = metrics.quantise(image) if quantise else np.clip(image, 0.0, 1.0)
+        return image.astype(np.float32)
+
     enlarged = finish(bicubic.resize(low, size))
     baseline = protocol.score(enlarged, high, case.scale)
     model, seconds = None, 0.0
