@@ -7,7 +7,6 @@ systems add theirs with `register`.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from restore_cli import __version__
 from restore_cli.errors import RestoreError, WeightsError
 from restore_cli.nets.layout import Layout, layout
 from restore_cli.weights.files import Weights
+from restore_cli.weights.hashing import sha256_of
 from restore_cli.weights.torch_file import TorchFile, is_tensor, shape_of
 
 CONVERTER_VERSION = "1"
@@ -190,15 +190,6 @@ def known_layout(arch: str, config: Mapping[str, Any], path: str | Path | None =
     except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
         raise WeightsError(f"has settings that make no sense for '{arch}': {error}",
                            path=path) from error
-
-
-def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _recognise(file: TorchFile, path: Path) -> Draft:

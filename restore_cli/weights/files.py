@@ -61,16 +61,26 @@ def read(path: str | Path) -> Weights:
         WeightsError: missing, damaged, hostile or of an unknown kind; names the file.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise WeightsError(f"cannot be read: {error.strerror or error}", path=path) from error
-    if _is_safetensors(head):
+    if is_safetensors(path):
         return _read_safetensors(path)
     from restore_cli.weights.convert import convert
 
     return convert(path)[0]
+
+
+def is_safetensors(path: str | Path) -> bool:
+    """Whether a file starts like safetensors.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise WeightsError(f"cannot be read: {error.strerror or error}", path=path) from error
+    return (len(head) > 9 and 2 <= int.from_bytes(head[:8], "little") <= MAX_HEADER
+            and head[8:9] == b"{")
 
 
 def write(path: str | Path, weights: Weights, dtype: str = "float32", *,
@@ -131,11 +141,6 @@ def _serialise(weights: Weights, dtype: str) -> list[bytes]:
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     text += b" " * (-len(text) % 8)
     return [len(text).to_bytes(8, "little"), text, *pieces]
-
-
-def _is_safetensors(head: bytes) -> bool:
-    return (len(head) > 9 and 2 <= int.from_bytes(head[:8], "little") <= MAX_HEADER
-            and head[8:9] == b"{")
 
 
 def _read_safetensors(path: Path) -> Weights:

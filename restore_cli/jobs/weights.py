@@ -1,0 +1,174 @@
+"""What ``restore weights`` does, from names to results."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Callable, Mapping, Sequence
+
+from restore_cli.console import Console
+from restore_cli.errors import ExitStatus, RestoreError, UsageError, WeightsError
+from restore_cli.weights.store import Status, Store
+
+
+def show(console: Console, task: str | None = None,
+         environ: Mapping[str, str] = os.environ) -> ExitStatus:
+    """Lists all known weights with their state and terms."""
+    rows = [("NAME", "TASK", "STATE", "SIZE", "COMMERCIAL USE", "LICENCE")]
+    found = Store(environ=environ, console=console).list(task)
+    for status in found:
+        entry = status.entry
+        name = f"{entry.name} (default)" if entry.default else entry.name
+        rows.append((name, entry.task, status.state, _size(status.size), entry.commercial,
+                     entry.licence))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+             for row in rows]
+    if not console.json_lines:
+        for line in lines:
+            console.result(line)
+    for status in found if console.json_lines else ():
+        console.result("", _record(status))
+    return ExitStatus.OK
+
+
+def fetch(console: Console, names: Sequence[str], *, task: str | None = None,
+          everything: bool = False, force: bool = False, source: str | None = None,
+          environ: Mapping[str, str] = os.environ) -> ExitStatus:
+    """Fetches the named weights, or all of a task, and prints where they are.
+
+    Raises:
+        UsageError: nothing named, or one source for several names.
+    """
+    store = Store(environ=environ, console=console)
+    if everything:
+        names = [entry.name for entry in store.manifest.entries.values()
+                 if entry.shipped is None and task in (None, entry.task)]
+    if not names:
+        raise UsageError("name the weights to fetch, or --all",
+                         hint="'restore weights list' shows the names")
+    if source is not None and len(names) != 1:
+        raise UsageError("--from goes with exactly one name")
+
+    def one(name: str) -> dict[str, Any]:
+        path = store.fetch(name, force=force, source=source)
+        return {"path": str(path), "text": f"{name}: {path}"}
+
+    return _each(console, names, one)
+
+
+def verify(console: Console, names: Sequence[str] = (),
+           environ: Mapping[str, str] = os.environ) -> ExitStatus:
+    """Checks the named weights, or all that are here, by hash and against their network."""
+    bad = 0
+    for status in Store(environ=environ, console=console).verify(list(names)):
+        text = f"{status.entry.name}: {'ok' if status.usable else status.state}"
+        console.result(f"{text} ({status.detail})" if status.detail else text, _record(status))
+        bad += not status.usable
+    return ExitStatus.WEIGHTS if bad else ExitStatus.OK
+
+
+def locate(console: Console, name: str, environ: Mapping[str, str] = os.environ) -> ExitStatus:
+    """Prints the local file of an entry.
+
+    Raises:
+        WeightsError: it is not here, or damaged.
+    """
+    status = Store(environ=environ, console=console).status(name)
+    if not status.usable:
+        detail = f" ({status.detail})" if status.detail else ""
+        hint = f"Use 'restore weights fetch {name}'" if status.entry.shipped is None else None
+        raise WeightsError(f"the weights '{name}' are {status.state}{detail}", hint=hint)
+    console.result(str(status.path), {"name": name, "path": str(status.path)})
+    return ExitStatus.OK
+
+
+def remove(console: Console, names: Sequence[str], *, forget: bool = False,
+           environ: Mapping[str, str] = os.environ) -> ExitStatus:
+    """Deletes fetched weights from the cache."""
+    store = Store(environ=environ, console=console)
+
+    def one(name: str) -> dict[str, Any]:
+        freed = store.remove(name, forget=forget)
+        return {"freed": freed, "text": f"{name}: removed, {_size(freed)} freed"}
+
+    return _each(console, names, one)
+
+
+def convert(console: Console, source: str, output: str | None = None, *,
+            dtype: str = "float32", overwrite: bool = False,
+            licence: str = "unknown") -> ExitStatus:
+    """Converts a checkpoint to our safetensors and reports how its keys fared.
+
+    Raises:
+        UsageError: the output makes no sense.
+        WeightsError: the checkpoint is unreadable or fits no network.
+        OutputError: the output exists or cannot be written.
+    """
+    from restore_cli.weights import files
+    from restore_cli.weights.convert import Report
+    from restore_cli.weights.convert import convert as convert_checkpoint
+
+    path = Path(source)
+    target = Path(output) if output is not None else path.with_suffix(".safetensors")
+    if target.is_dir():
+        target = target / path.with_suffix(".safetensors").name
+    if target.suffix != ".safetensors":
+        raise UsageError("the output's name must end in .safetensors", path=target)
+    if target.exists() and path.exists() and target.samefile(path):
+        raise UsageError("the output is the input itself", path=target,
+                         hint="Name another with -o")
+    if files.is_safetensors(path):
+        weights, report = files.read(path), Report()
+    else:
+        weights, report = convert_checkpoint(path, licence=licence)
+    files.write(target, weights, dtype, overwrite=overwrite)
+    for what, keys in (("not used by the network", report.unused),
+                       ("filled in, without influence", report.filled)):
+        if keys:
+            console.info(f"{what}: {', '.join(keys)}")
+    for note in report.notes:
+        console.info(f"note: {note}")
+    count = sum(tensor.size for tensor in weights.tensors.values())
+    console.result(
+        f"{path} -> {target}: {weights.arch}, {count:,} values as {dtype}",
+        {"input": str(path), "output": str(target), "arch": weights.arch,
+         "config": weights.config, "values": count, "dtype": dtype,
+         "metadata": weights.metadata, "report": asdict(report)})
+    return ExitStatus.OK
+
+
+def _each(console: Console, names: Sequence[str],
+          do: Callable[[str], dict[str, Any]]) -> ExitStatus:
+    """Does one thing for every name; failures are told and do not stop the rest."""
+    status = ExitStatus.OK
+    for name in dict.fromkeys(names):
+        try:
+            made = do(name)
+        except RestoreError as error:
+            console.error(error)
+            if console.json_lines:
+                console.result("", {"name": name, "status": "failed", "error": str(error)})
+            status = ExitStatus.WEIGHTS
+            continue
+        text = made.pop("text")
+        console.result(text, {"name": name, "status": "ok", **made})
+    return status
+
+
+def _record(status: Status) -> dict[str, Any]:
+    entry = status.entry
+    return {"name": entry.name, "task": entry.task, "state": status.state,
+            "detail": status.detail, "path": str(status.path) if status.path else None,
+            "size": status.size, "default": entry.default, "arch": entry.arch,
+            "config": entry.config, "licence": entry.licence, "commercial": entry.commercial,
+            "source": entry.source, "training_data": entry.training_data,
+            "scores": dict(entry.scores), "sha256": entry.sha256, "urls": list(entry.urls),
+            "note": entry.note}
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return "-"
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
