@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterable, Sequence
 
 import numpy as np
 
 from restore_cli.errors import InputError
+from restore_cli.media.samples import from_float, to_float
 from restore_cli.training.degradations import bicubic
 
 DEFAULT_SCALES = (2.0, 3.0, 4.0)
@@ -102,7 +103,7 @@ def load(case: Case) -> tuple[np.ndarray, np.ndarray]:
     if scale < 1 or width // columns != scale or scale != case.scale:
         raise InputError(f"{width}x{height} is not {case.scale:g} times {columns}x{rows} of "
                          f"{case.lr.name}", path=case.hr)
-    return _unit(low), _unit(high[: rows * scale, : columns * scale])
+    return to_float(low), to_float(high[: rows * scale, : columns * scale])
 
 
 def _make_low(high: np.ndarray, case: Case) -> tuple[np.ndarray, np.ndarray]:
@@ -113,31 +114,23 @@ def _make_low(high: np.ndarray, case: Case) -> tuple[np.ndarray, np.ndarray]:
                          f"x{case.scale:g}", path=case.hr)
     high = high[: round(rows * case.scale), : round(columns * case.scale)]
     if high.dtype == np.uint8:
-        return _unit(bicubic.resize(high, (rows, columns))), _unit(high)
-    low = np.clip(bicubic.resize(_unit(high), (rows, columns)), 0, 1)
+        return to_float(bicubic.resize(high, (rows, columns))), to_float(high)
+    low = np.clip(bicubic.resize(to_float(high), (rows, columns)), 0, 1)
     if high.dtype == np.uint16:
-        low = np.floor(low * 65535 + 0.5) / np.float32(65535)
-    return low.astype(np.float32), _unit(high)
+        low = to_float(from_float(low, np.uint16))
+    return low, to_float(high)
 
 
 def read_unit_rgb(path: Path) -> np.ndarray:
     """An image file as float32 (H, W, 3) RGB in [0, 1]; grey is repeated, alpha dropped."""
-    return _unit(_read_rgb(path))
+    return to_float(_read_rgb(path))
 
 
 def _read_rgb(path: Path) -> np.ndarray:
     from restore_cli.media import images
 
     image = images.read(path)
-    if image.kind.startswith("grey"):
-        return np.repeat(image.pixels[..., :1], 3, axis=2)
-    return image.pixels[..., :3]
-
-
-def _unit(pixels: np.ndarray) -> np.ndarray:
-    if pixels.dtype.kind in "ui":
-        return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
-    return pixels.astype(np.float32, copy=False)
+    return np.repeat(image.color, 3, axis=2) if image.color.shape[2] == 1 else image.color
 
 
 def _upstream_layout(folder: Path, label: str) -> tuple[list[Case], list[Path]]:

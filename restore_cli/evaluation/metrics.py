@@ -9,7 +9,7 @@ to scikit-image's.
 
 from __future__ import annotations
 
-from typing import Iterator
+from collections.abc import Iterator
 
 import numpy as np
 

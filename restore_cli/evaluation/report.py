@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Iterable, Sequence
+from typing import Any
 
 from restore_cli.evaluation.protocols import Result, Score
 
@@ -83,7 +84,7 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1)
     widths = [max(len(line[i]) for line in lines if i < len(line)) for i in range(count)]
     return "\n".join(
         "  ".join(cell.ljust(width) if i < left else cell.rjust(width)
-                  for i, (cell, width) in enumerate(zip(line, widths))).rstrip()
+                  for i, (cell, width) in enumerate(zip(line, widths, strict=False))).rstrip()
         for line in lines)
 
 
@@ -120,7 +121,7 @@ def score_record(score: Score | None, prefix: str) -> dict[str, Any]:
     """PSNR and SSIM under prefixed names; nothing for no score."""
     if score is None:
         return {}
-    record: dict[str, Any] = {f"{prefix}psnr": _finite(score.psnr), f"{prefix}ssim": score.ssim}
+    record: dict[str, Any] = {f"{prefix}psnr": finite(score.psnr), f"{prefix}ssim": score.ssim}
     if math.isinf(score.psnr):
         record[f"{prefix}identical"] = True
     return record
@@ -152,5 +153,6 @@ def _numbers(score: Score | None) -> list[str]:
     return [f"{score.psnr:.4f}", "" if score.ssim is None else f"{score.ssim:.6f}"]
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """The value, or None for what JSON cannot hold."""
     return value if math.isfinite(value) else None

@@ -14,8 +14,9 @@ import importlib.util
 import itertools
 import multiprocessing
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -164,7 +165,8 @@ class Network:
             areas.append((offset[..., 0] * offset[..., 1]).abs() + 1e-9)
         total = sum(areas)
         return sum(prediction * (area / total).unsqueeze(-1)
-                   for prediction, area in zip(predictions, reversed(areas)))
+                   for prediction, area in zip(predictions, reversed(areas),
+                                                        strict=True))
 
     def _query_metasr(self, features, coord, cell):
         torch = self._torch
