@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import stat
 import sys
 import sysconfig
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from restore_cli.runtime import compiler, onednn, paths
+from restore_cli.runtime import compiler, cuda, onednn, paths
 from restore_cli.runtime.compiler import Compiler
+from restore_cli.runtime.cuda import Cuda
 from restore_cli.runtime.onednn import OneDnn
 
 
@@ -32,22 +34,15 @@ class Folder:
 
 @dataclass(frozen=True)
 class Python:
-    """The interpreter: its version, and where its headers and its config tool are."""
+    """The interpreter: its version, its headers' folder, and what its config tool would say.
+
+    `headers` is None when Python.h is not there; `suffix` is that of extension modules.
+    """
 
     executable: str
     version: tuple[int, int, int]
     headers: str | None
-    config_tool: str | None
-
-
-@dataclass(frozen=True)
-class Cuda:
-    """What is there of CUDA: the toolkit's compiler and, if the driver answered, its devices."""
-
-    nvcc: str | None = None
-    version: tuple[int, int] | None = None
-    devices: int = 0
-    problem: str | None = None
+    suffix: str
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,8 @@ class Facts:
     """Everything `environment.plan` looks at.
 
     `folders` maps a path to what the disk says of it; a path that was not looked at counts as
-    absent and unwritable.
+    absent and unwritable. `cpu` changes with the processor's instruction set, `memory` is in
+    bytes and free, `openmp` is only looked for on macOS.
     """
 
     system: str
@@ -77,6 +73,7 @@ class Facts:
     cuda: Cuda = field(default_factory=Cuda)
     folders: Mapping[str, Folder] = field(default_factory=dict)
     distribution: Mapping[str, str] = field(default_factory=dict)
+    openmp: bool = True
 
 
 def candidates(system: str, environ: Mapping[str, str], cache: str, temp: str,
@@ -118,10 +115,10 @@ def look(path: str) -> Folder:
                   private=_is_private(path), free=free)
 
 
-def collect(environ: Mapping[str, str] = os.environ, *, cuda: bool = True) -> Facts:
-    """Looks at this machine. `cuda` False leaves the graphics driver alone."""
+def collect(environ: Mapping[str, str] = os.environ, *, device: str = "auto") -> Facts:
+    """Looks at this machine, as far as it matters for `device` ("cpu": CUDA is left alone)."""
     system = platform.system()
-    cache, temp, user = str(paths.cache_dir(environ)), tempfile.gettempdir(), _user()
+    cache, temp, user = str(paths.cache_dir(environ)), _temp(environ), _user()
     found, problem = compiler.find(system, environ)
     jittor, jittor_version = _jittor()
     names = candidates(system, environ, cache, temp, user) + [temp]
@@ -130,8 +127,10 @@ def collect(environ: Mapping[str, str] = os.environ, *, cuda: bool = True) -> Fa
         cache=cache, temp=temp, user=user, cpu=_cpu(system), cores=_cores(), memory=_memory(),
         jittor=jittor, jittor_version=jittor_version,
         numpy_version=_version("numpy"), compiler=found, compiler_problem=problem,
-        onednn=onednn.find(system), folders={name: look(name) for name in names},
-        distribution=_distribution(),
+        onednn=onednn.find(system, platform.machine(), environ),
+        cuda=Cuda() if device == "cpu" else cuda.find(system, environ, ask_driver=device != "auto"),
+        folders={name: look(name) for name in names}, distribution=_distribution(),
+        openmp=system != "Darwin" or _has_libomp(environ),
     )
 
 
@@ -155,19 +154,17 @@ def _is_private(path: str) -> bool:
             found = os.lstat(folder)
         except OSError:
             continue
-        if found.st_uid not in (os.getuid(), 0) or found.st_mode & 0o002:
+        open_to_all = not stat.S_ISLNK(found.st_mode) and found.st_mode & 0o002
+        if found.st_uid not in (os.getuid(), 0) or open_to_all:
             return False
     return True
 
 
 def _python() -> Python:
     include = sysconfig.get_path("include") or ""
-    name = f"python{sys.version_info.major}.{sys.version_info.minor}-config"
-    tools = [os.path.join(folder, name) for folder in
-             (os.path.join(sys.base_prefix, "bin"), sysconfig.get_config_var("BINDIR") or "")]
     headers = include if os.path.isfile(os.path.join(include, "Python.h")) else None
     return Python(executable=sys.executable, version=tuple(sys.version_info[:3]), headers=headers,
-                  config_tool=next((tool for tool in tools if os.path.isfile(tool)), None))
+                  suffix=sysconfig.get_config_var("EXT_SUFFIX") or ".so")
 
 
 def _jittor() -> tuple[str | None, str | None]:
@@ -176,6 +173,19 @@ def _jittor() -> tuple[str | None, str | None]:
     spec = find_spec("jittor")  # of a top-level name: does not import it
     folder = os.path.dirname(spec.origin) if spec and spec.origin else None
     return folder, _version("jittor")
+
+
+def _temp(environ: Mapping[str, str]) -> str:
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:  # none can be written; the plan makes another
+        return environ.get("TMPDIR") or environ.get("TEMP") or "/tmp"
+
+
+def _has_libomp(environ: Mapping[str, str]) -> bool:
+    places = ["/opt/homebrew/opt/libomp/lib", "/usr/local/opt/libomp/lib", "/usr/local/lib",
+              os.path.join(environ.get("CONDA_PREFIX", ""), "lib")]
+    return any(os.path.isfile(os.path.join(place, "libomp.dylib")) for place in places)
 
 
 def _version(package: str) -> str | None:

@@ -1,0 +1,130 @@
+"""Imports Jittor as a plan says. The only place that does so for the first time."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from types import ModuleType
+
+from restore_cli.runtime import guard
+from restore_cli.runtime.environment import Plan
+
+
+def load(plan: Plan, *, compilers: int = 1) -> ModuleType:
+    """Imports Jittor, undisturbing the process, and sets it up; returns the module.
+
+    Args:
+        plan: carried out on disk already (`folders.apply`).
+        compilers: processes that compile the core, if it has to be; 1 compiles in this one.
+
+    Raises:
+        SystemExit: Jittor has compiled its helper module again and wants a fresh process.
+        Exception: anything else Jittor raises when it cannot be built or loaded.
+    """
+    os.environ.update(plan.lasting)
+    with guard.undisturbed(plan.environment):
+        if compilers > 1:
+            _compile_in(compilers)
+        import jittor
+    flags = jittor.flags
+    if plan.wrapper:
+        flags.python_path = plan.wrapper
+    if plan.jittor_path:
+        flags.jittor_path = plan.jittor_path
+    flags.use_cuda = int(plan.device != "cpu")
+    # Kernels are compiled side by side where Jittor's own progress lines can be kept quiet.
+    flags.use_parallel_op_compiler = min(plan.cores, 16) if _quiet_cerr() else 0
+    _keep_memory()
+    set_threads(plan.threads)
+    return jittor
+
+
+def set_threads(threads: int) -> None:
+    """Sets the number of OpenMP threads for operators called from this thread.
+
+    ``OMP_NUM_THREADS`` does it for all threads, if the OpenMP library read it after it was set:
+    not when another package has loaded the library earlier.
+    """
+    for name in (None, "libgomp.so.1", "vcomp140.dll", "libomp.dylib"):
+        try:
+            ctypes.CDLL(name).omp_set_num_threads(threads)
+        except (OSError, AttributeError, TypeError):
+            continue
+        return
+
+
+def _compile_in(processes: int) -> None:
+    """Lets Jittor compile its core in `processes` processes.
+
+    Its own pool is as large as the memory divided by 3 GB, whatever the number of processors,
+    and stays for the life of the program.
+    """
+    import jittor_utils
+
+    def run_commands(commands, cache_path, jittor_path, msg=""):
+        tasks = [(command, cache_path, jittor_path) for command in commands]
+        process = multiprocessing.current_process()
+        # The pool's own kind of process may not have children otherwise.
+        daemon, process._config["daemon"] = process._config.get("daemon"), False
+        try:
+            with multiprocessing.Pool(processes, _ignore_interrupts) as pool:
+                for _ in pool.imap_unordered(_compile, tasks):
+                    pass
+        finally:
+            process._config["daemon"] = daemon
+
+    jittor_utils.run_cmds = run_commands
+
+
+def _compile(task: tuple[str, str, str]) -> bool:
+    import jittor_utils
+
+    return jittor_utils.do_compile(task)
+
+
+def _ignore_interrupts() -> None:
+    # Ctrl-C reaches every process of the terminal; the one that waits for the pool ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _keep_memory() -> None:
+    """Lets glibc keep large blocks: giving them back and faulting them in again costs a third
+    of the time of a convolution."""
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:  # not glibc
+        return
+    threshold, trim = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+    mallopt(threshold, 1 << 30)
+    mallopt(trim, (1 << 31) - 1)
+
+
+def _quiet_cerr() -> bool:
+    """Puts C++'s std::cerr into its failed state, in which it drops what is written to it.
+
+    Jittor's parallel compiler writes progress there that no setting stops, over progress bars
+    and into logs. Errors do not need the stream: they arrive as exceptions, and the compiler's
+    output is in compiler.log. False where the C++ library is another than GCC's.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        library = ctypes.CDLL("libstdc++.so.6")
+        cerr = ctypes.addressof(ctypes.c_char.in_dll(library, "_ZSt4cerr"))
+        clear = library._ZNSt9basic_iosIcSt11char_traitsIcEE5clearESt12_Ios_Iostate
+    except (OSError, ValueError, AttributeError):
+        return False
+    table = ctypes.c_void_p.from_address(cerr).value
+    if not table:  # not constructed: nothing in this process uses it
+        return False
+    # The stream's virtual base std::basic_ios lies as far from it as its table says, three
+    # words before the table's address (Itanium C++ ABI); badbit is 1.
+    offset = ctypes.c_ssize_t.from_address(table - 3 * ctypes.sizeof(ctypes.c_void_p)).value
+    clear.argtypes, clear.restype = [ctypes.c_void_p, ctypes.c_int], None
+    clear(cerr + offset, 1)
+    return True
