@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import multiprocessing
+import time
+
 import numpy as np
 import pytest
 
+from restore_cli.console import Console
 from restore_cli.errors import OutputError, UsageError
 from restore_cli.training.datasets import palettes, synthetic, textures
 
@@ -100,6 +105,30 @@ def test_a_damaged_or_interrupted_set_is_made_again(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         synthetic.generate(2, 9, 32, cache_folder=tmp_path, workers=1)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_workers_that_cannot_start_are_done_without(monkeypatch):
+    def broken(*_):
+        yield synthetic.dead_leaf(4, 0, 32)
+        raise synthetic.BrokenProcessPool
+
+    monkeypatch.setattr(synthetic, "_parallel", broken)
+    stderr = io.StringIO()
+    console = Console(io.BytesIO(), io.BytesIO(), stderr, {})
+    console.show_progress = True
+    images = synthetic.generate(16, 4, 32, workers=2, console=console)
+    assert np.array_equal(images[0], synthetic.dead_leaf(4, 0, 32))
+    assert np.array_equal(images[15], synthetic.dead_leaf(4, 15, 32))
+    assert "drawing images" in stderr.getvalue()
+
+
+def test_stopping_early_ends_the_workers():
+    drawing = synthetic._parallel(400, (4, 64, None), 2)
+    next(drawing)
+    begin = time.monotonic()
+    drawing.close()
+    assert time.monotonic() - begin < 5
+    assert not multiprocessing.active_children()
 
 
 def test_bad_requests(tmp_path):

@@ -10,19 +10,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
-from multiprocessing import get_context
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
 import PIL
 from PIL import Image
 
+from restore_cli.console import Console
 from restore_cli.errors import OutputError, UsageError
 from restore_cli.training.datasets import palettes as palette_module
 from restore_cli.training.datasets.painting import Painter
+from restore_cli.training.datasets.workers import processes, processors
 
 VERSION = 1  # raise whenever the same seed would give other pictures
 
@@ -70,8 +71,8 @@ def dead_leaf(seed: int, index: int, size: int = 256,
 
 
 def generate(count: int, seed: int, size: int = 256, cache_folder: Path | str | None = None,
-             workers: int | None = None,
-             palettes: Sequence[np.ndarray] | None = None) -> np.ndarray:
+             workers: int | None = None, palettes: Sequence[np.ndarray] | None = None,
+             console: Console | None = None) -> np.ndarray:
     """Pictures 0..count-1 of a set.
 
     Args:
@@ -80,6 +81,7 @@ def generate(count: int, seed: int, size: int = 256, cache_folder: Path | str | 
         cache_folder: where a finished set is kept and found again; the result is then a
             read-only memory map. None computes the set in memory.
         workers: processes; None takes every processor this process may use.
+        console: shows the progress.
 
     Returns:
         uint8 (count, size, size, 3), RGB.
@@ -94,7 +96,7 @@ def generate(count: int, seed: int, size: int = 256, cache_folder: Path | str | 
         raise UsageError(f"generated images must be at least 16 pixels wide, not {size}")
     if cache_folder is None:
         images = np.empty((count, size, size, 3), np.uint8)
-        _fill(images, seed, size, palettes, workers)
+        _fill(images, (seed, size, palettes), workers, console)
         return images
     path = Path(cache_folder) / f"{_key(count, seed, size, palettes)}.npy"
     shape = (count, size, size, 3)
@@ -107,7 +109,7 @@ def generate(count: int, seed: int, size: int = 256, cache_folder: Path | str | 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         images = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-        _fill(images, seed, size, palettes, workers)
+        _fill(images, (seed, size, palettes), workers, console)
         images.flush()
         del images
         os.replace(temporary, path)
@@ -141,25 +143,34 @@ def _open(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     return images if images.shape == shape and images.dtype == np.uint8 else None
 
 
-def _fill(images: np.ndarray, seed: int, size: int, palettes: Sequence[np.ndarray] | None,
-          workers: int | None) -> None:
-    count = len(images)
-    workers = min(workers or _processors(), max(1, count // 8))
-    if workers <= 1:
-        for index in range(count):
+def _fill(images: np.ndarray, job: tuple, workers: int | None, console: Console | None) -> None:
+    """Set every picture of `images`; `job` is the seed, the size and the palettes."""
+    seed, size, palettes = job
+    workers = min(workers or processors(), max(1, len(images) // 8))
+    done = 0
+    with (console.progress(total=len(images), desc="drawing images", unit="image")
+          if console is not None else nullcontext()) as bar:
+        if workers > 1:
+            # A script without a guarded main part cannot start processes; it can draw alone.
+            with suppress(BrokenProcessPool):
+                for image in _parallel(len(images), job, workers):
+                    images[done] = image
+                    done += 1
+                    if bar is not None:
+                        bar.update(1)
+        for index in range(done, len(images)):
             images[index] = dead_leaf(seed, index, size, palettes)
-        return
-    # Fresh processes: a fork of a process with a running engine would inherit its locks.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"),
-                             initializer=_start_worker, initargs=(seed, size, palettes)) as pool:
-        for index, image in enumerate(pool.map(_work, range(count), chunksize=4)):
-            images[index] = image
+            if bar is not None:
+                bar.update(1)
 
 
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _parallel(count: int, job: tuple, workers: int) -> Iterator[np.ndarray]:
+    """Pictures in order, drawn by `workers` processes."""
+    pool = processes(workers, _start_worker, *job)
+    try:
+        yield from pool.map(_work, range(count), chunksize=4)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 _job: tuple = ()
