@@ -83,18 +83,17 @@ def candidates(system: str, environ: Mapping[str, str], cache: str, temp: str,
     The first is the user's cache folder. The others are short, ASCII and private to the user;
     they serve when the first cannot be written or bears a name compilers stumble over.
     """
-    key = paths.short_hash(cache)
     found = [paths.join(system, cache, "kernels")]
     if system == "Windows":
         drive = environ.get("SystemDrive", "C:")
         shared = environ.get("ProgramData") or drive + "\\ProgramData"
         public = environ.get("PUBLIC") or drive + "\\Users\\Public"
-        found += [f"{shared}\\restore-{paths.short_hash(user)}-{key}",
-                  f"{public}\\restore-{paths.short_hash(user)}-{key}",
-                  f"{drive}\\restore-{paths.short_hash(user)}-{key}"]
+        name = f"restore-{paths.short_hash(user, cache)}"
+        found += [f"{folder}\\{name}" for folder in (shared, public, drive)]
     else:
         folders = ["/var/tmp", "/tmp", temp]
-        found += [f"{folder.rstrip('/')}/restore-{user}/{key}" for folder in folders]
+        name = f"restore-{user}/{paths.short_hash(cache)}"
+        found += [f"{folder.rstrip('/')}/{name}" for folder in folders]
     return list(dict.fromkeys(found))
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 _SAFE = set(string.ascii_letters + string.digits + "/._-+=@%~")
 _SAFE_WINDOWS = _SAFE | {"\\", ":"}
 
-# Jittor adds up to 215 characters below its base folder (cache keys, kernel names, ".key");
-# Windows stops at 260.
-WINDOWS_LIMIT = 40
+# Jittor adds up to 221 characters below its base folder (cache keys, kernel names, ".key");
+# Windows stops at 259.
+WINDOWS_LIMIT = 36
 POSIX_LIMIT = 120
 
 
