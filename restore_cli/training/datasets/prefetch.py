@@ -18,8 +18,8 @@ class Prefetcher:
 
     The engine keeps the interpreter lock while it computes on the CPU, so that threads make
     batches almost only between updates. There a batch of 16 crops costs about 5 ms of seconds,
-    and threads, which share the decoded images, are the better choice. An accelerator takes
-    batches faster than threads make them when images have to be decoded: then take processes.
+    and threads, which share the decoded images, are the better choice. Processes are for updates
+    that are quicker than that, or images that must be decoded for every batch.
 
     Use as a context manager, or call `close`. At most ``workers + ahead`` batches exist at a time.
 
