@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import List, Optional
+from typing import Annotated
 
 import typer
-from typing_extensions import Annotated
 
 from restore_cli.cli import options
 
-Names = Annotated[List[str], typer.Argument(metavar="NAMES...", help="Names from the list.")]
-MaybeNames = Annotated[Optional[List[str]], typer.Argument(
+Names = Annotated[list[str], typer.Argument(metavar="NAMES...", help="Names from the list.")]
+MaybeNames = Annotated[list[str] | None, typer.Argument(
     metavar="[NAMES...]", help="Names from the list.")]
-Task = Annotated[Optional[str], typer.Option("--task", help="Only weights of this subcommand.")]
+Task = Annotated[str | None, typer.Option("--task", help="Only weights of this subcommand.")]
 
 
 class Precision(str, Enum):
@@ -46,8 +45,9 @@ def fetch(context: typer.Context, names: MaybeNames = None, task: Task = None,
           everything: Annotated[bool, typer.Option("--all", help="All, or all of --task.")] = False,
           force: Annotated[bool, typer.Option(
               "--force", help="Fetch even what is here already.")] = False,
-          source: Annotated[Optional[str], typer.Option(
-              "--from", metavar="URL|FILE", help="Take it from here; checked just the same.")] = None,
+          source: Annotated[str | None, typer.Option(
+              "--from", metavar="URL|FILE",
+              help="Take it from here; checked just the same.")] = None,
           json: options.Json = False, quiet: options.Quiet = False,
           no_progress: options.NoProgress = False, debug: options.Debug = False) -> None:
     """Fetch weights into the cache, verify and convert them; print where they are."""
@@ -71,7 +71,7 @@ def verify(context: typer.Context, names: MaybeNames = None, json: options.Json 
 def convert(context: typer.Context,
             source: Annotated[str, typer.Argument(
                 metavar="CHECKPOINT", help="A .pth, .pt or .pkl file; nothing in it is run.")],
-            output: Annotated[Optional[str], typer.Option(
+            output: Annotated[str | None, typer.Option(
                 "--output", "-o", metavar="FILE.safetensors",
                 help="Default: beside the input.")] = None,
             dtype: Annotated[Precision, typer.Option(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any
 
 from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, RestoreError, UsageError, WeightsError
@@ -23,7 +24,7 @@ def show(console: Console, task: str | None = None,
         rows.append((name, entry.task, status.state, _size(status.size), entry.commercial,
                      entry.licence))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
              for row in rows]
     if not console.json_lines:
         for line in lines:

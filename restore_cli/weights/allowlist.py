@@ -7,7 +7,8 @@ safety: the stand-in must do nothing but check and store.
 from __future__ import annotations
 
 import re
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,8 @@ def allowlist(budget: Budget, persistent: Callable[[Any], Any] | None = None) ->
         "collections.Counter": lambda args: _mapping(args, budget),
         "builtins.set": lambda args: _set(args, budget),
         "__builtin__.set": lambda args: _set(args, budget),
+        "builtins.bytes": _no_bytes,
+        "__builtin__.bytes": _no_bytes,
         "_codecs.encode": lambda args: _encode(args, budget),
         "torch.Size": _torch_size,
         "torch.device": _device,
@@ -107,6 +110,13 @@ def _set(args: tuple, budget: Budget) -> set:
     if not all(isinstance(item, (str, int, float)) for item in args[0]):
         raise Refused("a set holds something that is no number or text")
     return set(args[0])
+
+
+def _no_bytes(args: tuple) -> bytes:
+    # How protocol 2 spells b"" (any other bytes are encoded text).
+    if args:
+        raise Refused("the pickle makes bytes of something")
+    return b""
 
 
 def _encode(args: tuple, budget: Budget) -> bytes:

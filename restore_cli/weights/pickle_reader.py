@@ -8,8 +8,9 @@ rest. Memory is bounded by the file's size and by limits on operations and nesti
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Callable, Mapping
+from typing import Any
 
 from restore_cli.errors import WeightsError
 

@@ -8,9 +8,10 @@ import difflib
 import json
 import os
 import secrets
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator, Mapping
+from typing import Any
 
 from restore_cli.console import Console
 from restore_cli.errors import RestoreError, WeightsError

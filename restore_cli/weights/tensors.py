@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
@@ -133,7 +134,8 @@ def view(storage: Any, offset: Any, shape: Any, strides: Any, dtype: str | None 
         raise Refused(f"a tensor has {len(shape)} sides and {len(strides)} strides")
     offset = size(offset, "offset")
     count = _product(shape)
-    last = offset + sum((side - 1) * step for side, step in zip(shape, strides)) if count else 0
+    steps = zip(shape, strides, strict=True)
+    last = offset + sum((side - 1) * step for side, step in steps) if count else 0
     if count and last >= available or offset > available:
         raise Refused(f"a tensor reaches element {max(last, offset)} of a storage of {available}")
     if count > available:

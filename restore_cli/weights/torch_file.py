@@ -9,8 +9,9 @@ import hashlib
 import mmap
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ class TorchFile:
                 return value.array()
             found = allowlist.finished(value)
             if not isinstance(found, np.ndarray):
-                raise Refused(f"holds a {type(value).__name__} where a tensor belongs")
+                raise Refused(f"holds {type(value).__name__} where a tensor belongs")
             native = found.dtype.newbyteorder("=")
             self._budget.take(found.nbytes)
             return np.array(found, dtype=native, order="C")

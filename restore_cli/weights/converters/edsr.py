@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def _mean_shift(tensors: dict[str, Any], array: Callable[[Any], np.ndarray]):
     keys = ("sub_mean.weight", "sub_mean.bias", "add_mean.weight", "add_mean.bias")
     expected = ((3, 3, 1, 1), (3,), (3, 3, 1, 1), (3,))
     if any(key not in tensors or shape_of(tensors[key]) != shape
-           for key, shape in zip(keys, expected)):
+           for key, shape in zip(keys, expected, strict=True)):
         return None
     sub, subtracted, add, added = (array(tensors[key]).astype(np.float64) for key in keys)
     identity = np.eye(3).reshape(3, 3, 1, 1)

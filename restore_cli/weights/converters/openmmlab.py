@@ -7,7 +7,8 @@ layers up and delete the rest of it; no published file has been read with it her
 from __future__ import annotations
 
 import re
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 

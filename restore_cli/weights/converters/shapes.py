@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from restore_cli.errors import WeightsError
 from restore_cli.nets.liif.shapes import RDN_CONFIGS
