@@ -92,10 +92,9 @@ def levels(pixels: np.ndarray) -> tuple[Levels, str | None]:
 def _finite_range(pixels: np.ndarray) -> tuple[float, float, bool]:
     """Smallest and largest finite value, and whether others occur; by rows, to save memory."""
     low, high, odd = np.inf, -np.inf, False
-    rows = pixels.reshape(pixels.shape[0], -1)
-    step = max(1, (1 << 20) // max(1, rows.shape[1]))
-    for start in range(0, len(rows), step):
-        part = rows[start:start + step]
+    step = max(1, (1 << 20) // max(1, pixels[0].size))
+    for start in range(0, len(pixels), step):
+        part = pixels[start:start + step]
         finite = np.isfinite(part)
         if not finite.all():
             odd, part = True, part[finite]
