@@ -328,9 +328,9 @@ class Store:
             except Timeout:
                 self._warn(f"waiting for another process that works on '{name}'")
                 lock.acquire()
-        except OSError as error:
-            raise WeightsError(f"the cache cannot be written: {error.strerror or error}",
-                               path=self.root,
+        except (OSError, NotImplementedError) as error:  # the latter: no locks on this disk
+            why = getattr(error, "strerror", None) or error
+            raise WeightsError(f"the cache cannot be written: {why}", path=self.root,
                                hint="Set RESTORE_CACHE to a folder you may write to") from error
         try:
             yield

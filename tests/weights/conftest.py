@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,3 +21,41 @@ def data() -> Path:
 def golden_file():
     """Path of a reference checkpoint by name."""
     return lambda name: DATA / "liif" / name
+
+
+class Loopback(ThreadingHTTPServer):
+    """A local server whose paths behave as a test says: `routes[path](handler)`."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.routes = {}
+        self.requests = []  # (path, headers)
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}{path}"
+
+    def handle_error(self, request, client_address):
+        """Clients that hang up are part of the tests."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.requests.append((self.path, dict(self.headers)))
+        self.server.routes[self.path](self)
+
+    def log_message(self, *unused):
+        """Keeps the test's output clean."""
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A running `Loopback`, reached without any proxy."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "*")
+    made = Loopback()
+    yield made
+    made.shutdown()
+    made.server_close()

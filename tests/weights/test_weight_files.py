@@ -135,4 +135,4 @@ def test_metadata_that_does_not_fit(weights, tmp_path, change, message):
 def test_normalisation_that_makes_no_sense(weights, text):
     weights.metadata["normalisation"] = text
     with pytest.raises(WeightsError, match="makes no sense"):
-        weights.normalisation
+        assert weights.normalisation
