@@ -1,0 +1,157 @@
+// LIIF's decoder on a regular grid, from the first layer's linear part to the colours.
+//
+// Queries are taken in blocks whose hidden vectors stay in the L2 cache. For each query and each
+// of its input neighbours with a weight other than 0, one row
+//     relu(pre[neighbour] + offset_y * column_y + offset_x * column_x + bias)
+// is gathered and sent through the hidden layers; the rows of a query are then blended and the
+// last layer is applied once. Nothing of the size of the output times the width is ever stored.
+//
+// The matrix product is a register-blocked kernel over weight panels of 32 outputs, written with
+// the vector extension of GCC and Clang so that it fits AVX-512, AVX2 and NEON alike. A row's
+// result does not depend on the block it is in, so any window gives the same bits.
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+namespace restore_liif {
+
+// LANES floats in a vector register; a pass of the kernel keeps ROWS x VECTORS sums in registers.
+#if defined(__AVX512F__)
+constexpr int LANES = 16, VECTORS = 2, ROWS = 8;
+#elif defined(__AVX__)
+constexpr int LANES = 8, VECTORS = 2, ROWS = 6;
+#elif defined(__aarch64__)
+constexpr int LANES = 4, VECTORS = 4, ROWS = 6;
+#else
+constexpr int LANES = 4, VECTORS = 2, ROWS = 4;
+#endif
+constexpr int PANEL = 32;
+constexpr int BLOCK_ROWS = 128;
+
+typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+inline int padded(int width) { return (width + PANEL - 1) / PANEL * PANEL; }
+
+// out = relu(in * weights + bias) for ROWS rows and VECTORS * LANES columns of one panel.
+inline __attribute__((always_inline)) void kernel(const float* in, int stride, int inputs,
+                                                  const float* weights, const float* bias,
+                                                  float* out) {
+  Vector sum[ROWS][VECTORS];
+  for (int i = 0; i < ROWS; i++)
+    for (int j = 0; j < VECTORS; j++) sum[i][j] = *(const Vector*)(bias + j * LANES);
+  for (int k = 0; k < inputs; k++) {
+    Vector weight[VECTORS];
+    for (int j = 0; j < VECTORS; j++) weight[j] = *(const Vector*)(weights + k * PANEL + j * LANES);
+    for (int i = 0; i < ROWS; i++) {
+      const float value = in[i * stride + k];
+      for (int j = 0; j < VECTORS; j++) sum[i][j] += weight[j] * value;
+    }
+  }
+  const Vector zero = {};
+  for (int i = 0; i < ROWS; i++)
+    for (int j = 0; j < VECTORS; j++)
+      *(Vector*)(out + i * stride + j * LANES) = sum[i][j] > zero ? sum[i][j] : zero;
+}
+
+// One hidden layer with its ReLU on `rows` rows, a multiple of ROWS.
+static void hidden_layer(const float* in, float* out, int stride, int rows, int inputs,
+                         int outputs, const float* weights, const float* bias) {
+  for (int panel = 0; panel < outputs; panel += PANEL)
+    for (int row = 0; row < rows; row += ROWS)
+      for (int part = 0; part < PANEL; part += VECTORS * LANES)
+        kernel(in + row * stride, stride, inputs, weights + (int64_t)panel * inputs + part,
+               bias + panel + part, out + row * stride + panel + part);
+}
+
+struct Sizes {
+  int64_t count, height, width;  // images, and sides of `pre`
+  int sides;                     // neighbours along an axis: 2 with the ensemble, else 1
+  int64_t rows, columns;         // of the output
+  int colours;
+  const int32_t* widths;         // of the hidden layers, `depth` of them
+  int depth;
+};
+
+// pre: (count, height, width, widths[0]) linear part of the first layer.
+// parameters: offset column y, offset column x, bias; per further hidden layer its weights in
+//   panels (outputs / 32, inputs, 32) and its bias, outputs padded with zeros; then the last
+//   layer (colours, inputs) and its bias.
+// index, offset, weight: (sides, rows) then (sides, columns).
+// out: (count, colours, rows, columns).
+static void decode(const Sizes& s, const float* pre, const float* parameters,
+                   const int32_t* index, const float* offset, const float* weight, float* out) {
+  const int first = s.widths[0], last = s.widths[s.depth - 1];
+  const int stride = padded(*std::max_element(s.widths, s.widths + s.depth));
+  const int queries = BLOCK_ROWS / (s.sides * s.sides);
+  const int64_t area = s.rows * s.columns, total = s.count * area;
+  const int64_t blocks = (total + queries - 1) / queries;
+  const float *column_y = parameters, *column_x = column_y + first, *bias = column_x + first;
+  const int64_t shift = s.sides * s.rows;  // where the tables of the columns start
+
+#pragma omp parallel
+  {
+    std::vector<float> memory(2 * (int64_t)(BLOCK_ROWS + ROWS) * stride + stride + 3 * LANES);
+    float* here = memory.data();
+    here += (64 - (uintptr_t)here % 64) % 64 / sizeof(float);
+    float* there = here + (int64_t)(BLOCK_ROWS + ROWS) * stride;
+    float* blend = there + (int64_t)(BLOCK_ROWS + ROWS) * stride;
+    float share[BLOCK_ROWS];
+    int ends[BLOCK_ROWS];
+
+#pragma omp for schedule(dynamic)
+    for (int64_t block = 0; block < blocks; block++) {
+      const int64_t start = block * queries;
+      const int taken = (int)std::min<int64_t>(queries, total - start);
+      int filled = 0;
+      for (int q = 0; q < taken; q++) {
+        const int64_t n = (start + q) / area, y = (start + q) % area / s.columns,
+                      x = (start + q) % s.columns;
+        for (int i = 0; i < s.sides; i++) {
+          const int64_t at_y = i * s.rows + y;
+          if (weight[at_y] == 0) continue;
+          for (int j = 0; j < s.sides; j++) {
+            const int64_t at_x = shift + j * s.columns + x;
+            if (weight[at_x] == 0) continue;
+            const float* from =
+                pre + ((n * s.height + index[at_y]) * s.width + index[at_x]) * first;
+            const float by_y = offset[at_y], by_x = offset[at_x];
+            float* to = here + (int64_t)filled * stride;
+            for (int k = 0; k < first; k++) {
+              const float value = from[k] + by_y * column_y[k] + by_x * column_x[k] + bias[k];
+              to[k] = value > 0 ? value : 0;
+            }
+            share[filled++] = weight[at_y] * weight[at_x];
+          }
+        }
+        ends[q] = filled;
+      }
+      const int rows = (filled + ROWS - 1) / ROWS * ROWS;
+      const float* next = bias + first;
+      for (int layer = 1; layer < s.depth; layer++) {
+        const int inputs = s.widths[layer - 1], outputs = padded(s.widths[layer]);
+        const float* added = next + (int64_t)inputs * outputs;
+        hidden_layer(here, there, stride, rows, inputs, outputs, next, added);
+        std::swap(here, there);
+        next = added + outputs;
+      }
+      for (int q = 0, row = 0; q < taken; q++) {
+        const int64_t n = (start + q) / area, pixel = (start + q) % area;
+        const float* only = here + (int64_t)row * stride;
+        for (int k = 0; k < last; k++) blend[k] = share[row] * only[k];
+        for (row++; row < ends[q]; row++) {
+          const float* more = here + (int64_t)row * stride;
+          for (int k = 0; k < last; k++) blend[k] += share[row] * more[k];
+        }
+        for (int c = 0; c < s.colours; c++) {
+          const float* factors = next + (int64_t)c * last;
+          float sum = 0;
+          for (int k = 0; k < last; k++) sum += factors[k] * blend[k];
+          out[(n * s.colours + c) * area + pixel] = sum + next[(int64_t)s.colours * last + c];
+        }
+      }
+    }
+  }
+}
+
+}  // namespace restore_liif
