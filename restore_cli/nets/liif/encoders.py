@@ -14,6 +14,7 @@ from jittor import nn
 
 from restore_cli.nets.base import Lambda, Network, conv, expect
 from restore_cli.nets.liif import shapes
+from restore_cli.nets.ops import residual_trunk
 
 
 class MeanShift(nn.Module):
@@ -39,6 +40,14 @@ class ResBlock(nn.Module):
     def execute(self, x):
         change = self.body(x)
         return x + (change if self._scale == 1 else change * self._scale)
+
+    def weights(self) -> list[jt.Var]:
+        """Weights and biases for `residual_trunk.trunk`, the scale folded into the last two."""
+        first, last = self.body[0], self.body[2]
+        ends = (last.weight, last.bias)
+        if self._scale != 1:
+            ends = tuple(v * self._scale for v in ends)
+        return [first.weight, first.bias, *ends]
 
 
 class ChannelAttention(nn.Module):
@@ -89,6 +98,7 @@ class ResidualEncoder(Network):
         else:
             blocks = [ResBlock(feats, args["res_scale"]) for _ in range(args["n_resblocks"])]
         self.body = nn.Sequential(*blocks, conv(feats, feats))
+        self._plain = name != "rcan"
         if not args["no_upsampling"]:
             self.tail = _tail(name, args)
         self._upsamples = not args["no_upsampling"]
@@ -96,8 +106,14 @@ class ResidualEncoder(Network):
     def execute(self, x):
         expect("x", x, "(N, 3, H, W)", None, 3, None, None)
         x = self.head(x)
-        x = x + self.body(x)
+        x = x + self._residual(x)
         return self.tail(x) if self._upsamples else x
+
+    def _residual(self, x):
+        *blocks, last = self.body
+        if not (self._plain and blocks and residual_trunk.usable(x.shape[1])):
+            return self.body(x)
+        return last(residual_trunk.trunk(x, [v for block in blocks for v in block.weights()]))
 
 
 class DenseLayer(nn.Module):
