@@ -17,6 +17,10 @@ EXTENSIONS = frozenset(WRITABLE) | frozenset((
     ".jpe", ".apng", ".gif", ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm",
     ".tga", ".ico", ".qoi", ".dib", ".pcx", ".sgi", ".btf"))
 
+# Cameras' files that are TIFF inside and hold a thumbnail where a TIFF holds its picture.
+RAW_EXTENSIONS = frozenset((".dng .arw .cr2 .nef .nrw .orf .pef .rw2 .srw .sr2 .srf .kdc .dcr "
+                            ".3fr .fff .iiq .mef .mos .erf .rwl .gpr").split())
+
 
 @dataclass(frozen=True)
 class Holds:
@@ -53,6 +57,8 @@ def sniff(head: bytes) -> str:
                         (b"\xff\x4f\xff\x51", "JPEG2000")):
         if head.startswith(start):
             return name
+    if head[:1] == b"P" and head[1:2] in b"123456Ff" and head[2:3].isspace():
+        return "PNM"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
     if head[:2] in (b"II", b"MM") and head[2:4] in (b"*\0", b"\0*", b"+\0", b"\0+"):

@@ -66,6 +66,10 @@ def _decode(kind: str, stream: BinaryIO, path: str | Path, page: int, max_pixels
         from restore_cli.media import tiff
 
         return tiff.read(stream, path, max_pixels, page)
+    if kind == "PNM":
+        from restore_cli.media import pnm
+
+        return pnm.read(stream, path, max_pixels)
     if kind == "JXL":
         from restore_cli.media import jxl
 
@@ -118,7 +122,9 @@ def _unreadable(error: Exception, head: bytes, kind: str, path: str | Path) -> I
     why = " ".join(str(error).split()) or type(error).__name__
     low = why.lower()
     if any(word in low for word in ("truncat", "too small", "need_more_input", "failed to read",
-                                    "unpack requires", "bad_data", "premature", "eof")):
+                                    "unpack requires", "bad_data", "premature", "eof",
+                                    "broken data", "decoder object", "only got",
+                                    "not enough")):
         why = "the file is truncated or damaged"
     elif "cannot identify" in low:
         why = "the header is damaged"

@@ -112,6 +112,8 @@ def parse(data: bytes) -> Png:
                 continue  # a damaged remark is no reason to refuse the picture
     if not png.data_bytes:
         raise ValueError("there is no image data")
+    if not png.ended:
+        parts.append(chunk(b"IEND", b""))  # the decoder must not search for it past the end
     png.critical = b"".join(parts)
     png.metadata = Metadata(**found)
     return png

@@ -12,6 +12,7 @@ import numpy as np
 
 from restore_cli.errors import InputError
 from restore_cli.media import exif, ifd, limits, profiles, samples
+from restore_cli.media.formats import RAW_EXTENSIONS
 from restore_cli.media.metadata import Metadata
 from restore_cli.media.model import Image
 
@@ -19,6 +20,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its complaint
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 5, 6, 8
 _RAW = {32803, 34892}
+_PHOTOMETRIC, _SUB_DIRECTORIES = 262, 330
 _DNG_VERSION, _ICC, _XMP, _ORIENTATION = 50706, 34675, 700, 274
 _MAPPED = 64 << 20  # uncompressed files above this are read through the file system's cache
 TEXTS = {270: "Description", 269: "Title", 305: "Software", 315: "Author", 33432: "Copyright"}
@@ -49,6 +51,9 @@ def read(stream: BinaryIO, path: str | Path, max_pixels: int | None = None, page
             raise InputError(f"has {len(pages)} pages, page {page + 1} does not exist", path=path)
         chosen = pages[page]
         chosen = chosen if isinstance(chosen, tifffile.TiffPage) else chosen.aspage()
+        if _is_raw(stream, main, path):
+            raise InputError("is a camera RAW file", path=path,
+                             hint="Develop it to TIFF first")
         _refuse(chosen, path)
         if page:
             main = _directory(stream, chosen.offset)
@@ -83,10 +88,21 @@ def _directory(stream: BinaryIO, offset: int) -> ifd.Directory:
     return found
 
 
+def _is_raw(stream: BinaryIO, main: ifd.Directory, path: str | Path) -> bool:
+    if _DNG_VERSION in main.entries or Path(path).suffix.lower() in RAW_EXTENSIONS:
+        return True
+    order, _, big = ifd.header(stream)
+    for offset in (None, *main.numbers(_SUB_DIRECTORIES)[:16]):
+        try:
+            place = main if offset is None else ifd.read(stream, order, int(offset), big)
+        except (ValueError, struct.error, OverflowError):
+            continue
+        if _RAW.intersection(place.numbers(_PHOTOMETRIC)):
+            return True
+    return False
+
+
 def _refuse(page, path: str | Path) -> None:
-    if page.photometric in _RAW or _DNG_VERSION in page.tags:
-        raise InputError("is a camera RAW file", path=path,
-                         hint="Use restore denoise-raw, or develop it to TIFF first")
     if page.imagedepth > 1 or len(page.shape) not in (2, 3):
         raise InputError(f"has axes {page.axes} of shape {page.shape}, not one picture", path=path)
     if page.dtype is None or page.dtype.kind not in "buif":
