@@ -227,7 +227,8 @@ def _choose_base(facts: Facts) -> tuple[str, tuple[str, ...], tuple[Link, ...], 
     link from a short folder, so that kernels stay in it; on Windows, where links take rights,
     the short folder holds them.
     """
-    choices = candidates(facts.system, facts.environ, facts.cache, facts.temp, facts.user)
+    choices = candidates(facts.system, facts.machine, facts.environ, facts.cache, facts.temp,
+                         facts.user)
     usable = [path for path in choices if _usable(facts, path)]
     own, short = choices[0], [p for p in usable if paths.fits(p, facts.system)]
     roomy = [p for p in short if facts.folders[p].exists or _room(facts, p)] or short

@@ -76,23 +76,25 @@ class Facts:
     openmp: bool = True
 
 
-def candidates(system: str, environ: Mapping[str, str], cache: str, temp: str,
+def candidates(system: str, machine: str, environ: Mapping[str, str], cache: str, temp: str,
                user: str) -> list[str]:
     """Folders that could hold compiled kernels, best first.
 
-    The first is the user's cache folder. The others are short, ASCII and private to the user;
-    they serve when the first cannot be written or bears a name compilers stumble over.
+    The first is in the user's cache folder, one for each kind of machine, for homes on a network.
+    The others are short, ASCII and private to the user; they serve when the first cannot be
+    written or bears a name compilers stumble over.
     """
-    found = [paths.join(system, cache, "kernels")]
+    usual = machine in ("x86_64", "AMD64")
+    found = [paths.join(system, cache, "kernels" if usual else f"kernels-{machine}")]
     if system == "Windows":
         drive = environ.get("SystemDrive", "C:")
         shared = environ.get("ProgramData") or drive + "\\ProgramData"
         public = environ.get("PUBLIC") or drive + "\\Users\\Public"
-        name = f"restore-{paths.short_hash(user, cache)}"
+        name = f"restore-{paths.short_hash(user, found[0])}"
         found += [f"{folder}\\{name}" for folder in (shared, public, drive)]
     else:
         folders = ["/var/tmp", "/tmp", temp]
-        name = f"restore-{user}/{paths.short_hash(cache)}"
+        name = f"restore-{user}/{paths.short_hash(found[0])}"
         found += [f"{folder.rstrip('/')}/{name}" for folder in folders]
     return list(dict.fromkeys(found))
 
@@ -120,7 +122,7 @@ def collect(environ: Mapping[str, str] = os.environ, *, device: str = "auto") ->
     cache, temp, user = str(paths.cache_dir(environ)), _temp(environ), _user()
     found, problem = compiler.find(system, environ)
     jittor, jittor_version = _jittor()
-    names = candidates(system, environ, cache, temp, user) + [temp]
+    names = candidates(system, platform.machine(), environ, cache, temp, user) + [temp]
     return Facts(
         system=system, machine=platform.machine(), environ=dict(environ), python=_python(),
         cache=cache, temp=temp, user=user, cpu=_cpu(system), cores=_cores(), memory=_memory(),

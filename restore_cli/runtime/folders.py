@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from restore_cli.errors import DeviceError
 from restore_cli.runtime.environment import Link, Plan
+from restore_cli.runtime.onednn import LAYOUTS
 
 
 def apply(plan: Plan) -> None:
@@ -31,6 +32,7 @@ def apply(plan: Plan) -> None:
             _unpack(*plan.archive)
         for path, text in plan.scripts.items():
             _write_script(Path(path), text)
+        _leave_one_onednn(plan)
     except (OSError, tarfile.TarError) as error:
         raise DeviceError(f"the folder for compiled kernels cannot be set up ({error})",
                           path=plan.base,
@@ -68,13 +70,25 @@ def compiled_kernels(folder: Path) -> int:
     return sum(1 for path in Path(folder, "jit").glob("*") if path.suffix in (".so", ".dll"))
 
 
-def stale(base: str, keep: Path | None) -> list[Path]:
-    """Kernel folders below `base` that `keep`'s setting does not use: of other compilers,
-    Pythons, processors or versions of Jittor; and private CUDA toolkits whose compiler is gone."""
+def stale(base: str, keep: Path | None, *, older_than: float = 30 * 86400) -> list[Path]:
+    """What nothing uses any more below `base`.
+
+    That is: kernel folders of other compilers, Pythons, processors or versions of Jittor than
+    `keep`'s, last used more than `older_than` seconds ago, and private CUDA toolkits whose
+    compiler is gone.
+    """
+    limit = time.time() - older_than
     root = Path(base, ".cache", "jittor")
     found = [path for path in root.glob("jt*/*/*/*/*/*/*") if path.is_dir()
-             and not (keep and (keep == path or path in keep.parents))]
+             and not (keep and (keep == path or path in keep.parents)) and _used(path) < limit]
     return found + [folder for folder in Path(base).glob("cuda-*") if not _toolkit_lives(folder)]
+
+
+def _used(folder: Path) -> float:
+    """When Jittor last started from `folder`: it writes these files anew each time."""
+    times = [path.stat().st_mtime for path in (folder, folder / "gen" / "jit_flags.h")
+             if path.exists()]
+    return max(times)
 
 
 def remove(paths: list[Path]) -> int:
@@ -145,6 +159,16 @@ def _beside(path: Path) -> Iterator[Path]:
         os.replace(new, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _leave_one_onednn(plan: Plan) -> None:
+    """Removes other versions of oneDNN: Jittor takes the first folder that it comes upon."""
+    mkl = Path(plan.base, ".cache", "jittor", "mkl")
+    known = {layout[0] for layout in LAYOUTS.values()}
+    wanted = {part for link in plan.links for part in Path(link.path).parts} & known
+    wanted |= {Path(plan.archive[1]).name} if plan.archive else set()
+    if wanted:
+        remove([path for path in mkl.glob("dnnl*") if path.name not in wanted])
 
 
 def _write_script(path: Path, text: str) -> None:

@@ -43,8 +43,8 @@ def machine():
                 "C:\\venv\\Library\\lib\\dnnl.lib" if windows else None))
         facts = replace(facts, **changes)
         fresh = Folder(exists=False, writable=True, free=10 << 30)
-        found = dict.fromkeys([*candidates(facts.system, facts.environ, facts.cache, facts.temp,
-                                           facts.user), facts.temp], fresh)
+        found = dict.fromkeys([*candidates(facts.system, facts.machine, facts.environ,
+                                           facts.cache, facts.temp, facts.user), facts.temp], fresh)
         for path, folder in (folders or {}).items():
             found[path] = folder or Folder(exists=True, writable=False, free=10 << 30)
         return replace(facts, folders=found)

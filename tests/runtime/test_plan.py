@@ -68,6 +68,12 @@ def test_awkward_home_is_reached_by_a_plain_short_link(machine, home):
     assert made.environment["HOME"] == made.base
 
 
+def test_machines_of_two_kinds_share_a_home(machine):
+    offline = OneDnn("2.2.0", archive="/x.tgz")
+    bases = {plan(machine()).base, plan(machine(machine="aarch64", onednn=offline)).base}
+    assert bases == {"/home/ann/.cache/restore/kernels", "/home/ann/.cache/restore/kernels-aarch64"}
+
+
 def test_two_awkward_homes_get_two_links(machine):
     bases = {plan(machine(cache=f"/home/{name}/restore")).base for name in ("jörg", "jürg")}
     assert len(bases) == 2
@@ -82,7 +88,7 @@ def test_read_only_home(machine):
 
 def test_folder_others_may_write_is_not_trusted(machine):
     facts = machine()
-    key = paths.short_hash(facts.cache)
+    key = paths.short_hash(facts.cache + "/kernels")
     planted = {f"/var/tmp/restore-1000/{key}": Folder(exists=True, writable=True, private=False),
                "/home/ann/.cache/restore/kernels": None}
     assert plan(machine(folders=planted)).base == f"/tmp/restore-1000/{key}"
