@@ -74,8 +74,7 @@ def liif(
     from restore_cli.jobs.evaluate import EvaluateRequest, run
 
     status = run(EvaluateRequest(
-        data=data, scales=scales, protocol=protocol,
-        weights=str(weights.absolute()) if weights is not None else model,
+        data=data, scales=scales, protocol=protocol, model=model, weights=weights,
         quantise=quantise, csv=csv, plots=plots, save=save, overwrite=overwrite, device=device,
         threads=threads, memory=memory, tile=tile), console)
     raise typer.Exit(int(status))

@@ -12,6 +12,7 @@ import numpy as np
 from restore_cli.errors import InputError, ShapeError
 from restore_cli.evaluation import metrics
 from restore_cli.evaluation.cases import Case, load
+from restore_cli.media.samples import from_float, to_float
 from restore_cli.training.degradations import bicubic
 
 # (low (h, w, 3) float32 RGB in [0, 1], (H, W)) -> (H, W, 3) float32 RGB
@@ -123,23 +124,25 @@ def evaluate(case: Case, upscale: Upscale | None, protocol: Protocol, *,
         raise InputError(f"{size[1]}x{size[0]} pixels leave nothing inside the border of "
                          f"{protocol.border(case.scale)} that '{protocol.name}' cuts",
                          path=case.hr, hint="use --protocol rgb")
-
-    def finish(image: np.ndarray) -> np.ndarray:
-        # float32 as the truth is: bytes that agree then compare as equal.
-        image = metrics.quantise(image) if quantise else np.clip(image, 0.0, 1.0)
-        return image.astype(np.float32)
-
-    enlarged = finish(bicubic.resize(low, size))
+    enlarged = _finish(bicubic.resize(low, size), quantise)
     baseline = protocol.score(enlarged, high, case.scale)
     model, seconds = None, 0.0
     if upscale is not None:
+        del enlarged  # before the network, which may need the room
         begin = time.perf_counter()
         prediction = upscale(low, size)
         seconds = time.perf_counter() - begin
         if prediction.shape != high.shape:
             raise ShapeError("prediction", str(high.shape), prediction.shape)
-        enlarged = finish(prediction)
+        enlarged = _finish(prediction, quantise)
         model = protocol.score(enlarged, high, case.scale)
     if keep is not None:
         keep(case, enlarged)
     return Result(case, low.shape[:2], size, model, baseline, seconds)
+
+
+def _finish(image: np.ndarray, quantise: bool) -> np.ndarray:
+    """Clamped to [0, 1]; with `quantise` as an 8-bit file would give it back."""
+    if quantise:
+        return to_float(from_float(image, np.uint8))
+    return np.clip(image, 0.0, 1.0, dtype=np.float32, casting="same_kind")

@@ -16,6 +16,7 @@ from restore_cli.errors import (
     OutOfMemory,
     OutputError,
     RestoreError,
+    UsageError,
     WeightsError,
 )
 from restore_cli.evaluation import cases, plots, protocols, report
@@ -35,7 +36,8 @@ class EvaluateRequest:
         data: folders of test images; see `evaluation.cases.find`.
         scales: None takes those for which there are given pairs, else 2, 3 and 4.
         protocol: a name in `evaluation.protocols.PROTOCOLS`.
-        weights: name or file of the network; None is the default, "bicubic" no network at all.
+        model: name of known weights; None is the default, "bicubic" no network at all.
+        weights: weight file instead of a name.
         quantise: round predictions to 8 bits before comparing.
         csv, plots, save: file, folder and folder to write, or None.
         overwrite: replace existing ones.
@@ -45,7 +47,8 @@ class EvaluateRequest:
     data: Sequence[Path]
     scales: Sequence[float] | None = None
     protocol: str = "benchmark"
-    weights: str | None = None
+    model: str | None = None
+    weights: Path | None = None
     quantise: bool = False
     csv: Path | None = None
     plots: Path | None = None
@@ -70,7 +73,7 @@ def run(request: EvaluateRequest, console: Console) -> ExitStatus:
     results: list[Result] = []
     if work:
         name, upscale = BICUBIC, None
-        if request.weights != BICUBIC:
+        if request.model != BICUBIC:
             name, upscale = _network(request, console)
         protocol = protocols.PROTOCOLS[request.protocol]
         for case in console.progress(work, desc="evaluating", unit="image"):
@@ -161,39 +164,40 @@ def _check_outputs(request: EvaluateRequest) -> None:
 
 def _network(request: EvaluateRequest, console: Console) -> tuple[str, Upscale]:
     """The network's name, and the function that enlarges with it as `restore upscale` does."""
-    from restore_cli.jobs import upscale_plan
+    from restore_cli.jobs import upscale_network, upscale_plan
     from restore_cli.jobs.upscale_image import Upscaler
-    from restore_cli.nets.layout import layout
     from restore_cli.pipeline import memory
     from restore_cli.pipeline.pixels import Levels
-    from restore_cli.runtime import engine
-    from restore_cli.weights import files
-    from restore_cli.weights.store import Store
 
-    path = Store(console=console).find(request.weights, "upscale")
-    weights = files.read(path)
-    engine.start(request.device, request.threads, console=console)
-    from restore_cli.nets import registry
+    path = upscale_network.find(request.model, request.weights, console)
+    loaded = upscale_network.load(path, device=request.device, threads=request.threads,
+                                  console=console)
+    radius = loaded.layout.receptive_radius
+    if radius is None and request.tile is not None:
+        raise UsageError(f"{loaded.name} looks at the whole image and cannot be tiled",
+                         hint="Leave --tile out")
+    upscaler = Upscaler(loaded.network, loaded.layout, loaded.weights.normalisation)
+    model = upscale_plan.cost(loaded.layout, self_ensemble=False)
+    levels = Levels(np.dtype(np.float32), 0.0, 1.0)  # predictions are not rounded to 8 bits
+    fixed = request.tile is not None
 
-    network = registry.build(weights.arch, weights.config)
-    network.load_state_dict(weights.tensors)
-    facts = layout(weights.arch, weights.config)
-    upscaler = Upscaler(network, facts, weights.normalisation)
-    model = upscale_plan.cost(facts, self_ensemble=False)
-    budget = memory.budget(request.memory)
-    levels = Levels(np.dtype(np.float32), 0.0, 1.0)  # not rounded to 8 bits
-
-    def upscale(low: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        geometry = upscale_plan.Geometry(low.shape[:2], size, facts.receptive_radius)
+    def enlarge(low: np.ndarray, size: tuple[int, int], room: int) -> np.ndarray:
+        geometry = upscale_plan.Geometry(low.shape[:2], size, radius)
+        tile = (memory.check_tile(request.tile, lambda t: geometry.cost(model, t, True), room)
+                if fixed else geometry.choose(model, room))
         out = np.empty((*size, 3), np.float32)
-        # Besides the tiles: both images as floats, and the bicubic one beside them.
-        room = budget.room - low.nbytes - 4 * out.nbytes
-        fixed = request.tile is not None and facts.receptive_radius is not None
-        if fixed:
-            tile = memory.check_tile(request.tile, lambda t: geometry.cost(model, t, True), room)
-        else:
-            tile = geometry.choose(model, room)
         upscaler.run(low, out, geometry.blocks(tile, fixed), levels, alpha=False)
         return out
+
+    # Kernels are compiled and loaded before what is held without any image is measured.
+    side = 16 if request.tile is None else max(16, request.tile)
+    enlarge(np.zeros((side, side, 3), np.float32), (2 * side, 2 * side), 1 << 50)
+    memory.release()
+    budget = memory.budget(request.memory)
+
+    def upscale(low: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        # Besides the tiles: the input, the truth, the result, and room to compare them.
+        held = low.nbytes + 5 * size[0] * size[1] * 3 * 4
+        return enlarge(low, size, budget.room - held)
 
     return path.stem, upscale

@@ -1,0 +1,113 @@
+"""What a benchmark measured: times, ratios, and how they are shown and stored."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from restore_cli.evaluation.report import columns
+from restore_cli.pipeline.memory import show
+
+
+@dataclass
+class Timing:
+    """Seconds of each run of one part; run i of both columns belongs to the same round.
+
+    Attributes:
+        part: "encoder", "decoder", "network" or "pipeline".
+        ours: this program.
+        theirs: the other framework; empty when there is none.
+    """
+
+    part: str
+    ours: list[float] = field(default_factory=list)
+    theirs: list[float] = field(default_factory=list)
+
+    @property
+    def ratios(self) -> list[float]:
+        """Their time over ours, round by round; above 1 we are faster."""
+        return [b / a for a, b in zip(self.ours, self.theirs, strict=bool(self.theirs))]
+
+
+def spread(values: Sequence[float]) -> tuple[float, float, float]:
+    """Least, median and greatest."""
+    return min(values), statistics.median(values), max(values)
+
+
+@dataclass
+class Report:
+    """One benchmark.
+
+    Attributes:
+        facts: what was measured on what: model, sizes, device, threads, versions.
+        timings: in the order measured.
+        peak_memory: largest resident size of this process, in bytes.
+        differences: largest absolute difference to the other framework by name.
+    """
+
+    facts: dict[str, Any]
+    timings: list[Timing]
+    peak_memory: int
+    differences: dict[str, float] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """For the terminal."""
+        facts = self.facts
+        first = (f"{facts['model']}, {facts['input']} -> {facts['output']}, {facts['device']}, "
+                 f"{facts['threads']} threads, {facts['rounds']} rounds, peak memory "
+                 f"{show(self.peak_memory)}")
+        lines = [first, columns(*self._columns(1000, "{:.1f}"))]
+        if self.differences:
+            lines.append("largest difference to PyTorch: " + ", ".join(
+                f"{name} {value:.1e}" for name, value in self.differences.items()))
+            lines.append(f"PyTorch {facts['torch']}, encoder {facts['torch_format']}; ratio = "
+                         "PyTorch's time / ours, round by round")
+        return "\n".join(lines)
+
+    def markdown(self) -> str:
+        """A table for a README, with the facts above it."""
+        header, rows = self._columns(1000, "{:.1f}")
+        facts = "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in self.facts.items())
+        lines = [facts + f"; peak memory: {show(self.peak_memory)}", "",
+                 "| " + " | ".join(header) + " |",
+                 "|" + "|".join(["---"] + ["---:"] * (len(header) - 1)) + "|"]
+        lines += ["| " + " | ".join(row) + " |" for row in rows]
+        return "\n".join(lines) + "\n"
+
+    def records(self) -> list[dict[str, Any]]:
+        """One JSON object a part, each with the facts."""
+        return [{"type": "bench", **self.facts, "part": timing.part, "seconds": timing.ours,
+                 **({"torch_seconds": timing.theirs, "ratios": timing.ratios,
+                     "differences": self.differences} if timing.theirs else {}),
+                 "peak_memory": self.peak_memory} for timing in self.timings]
+
+    def encoded(self, suffix: str) -> str:
+        """The contents of a file with this suffix: ".json" or ".md"."""
+        if suffix == ".json":
+            return json.dumps(self.records(), indent=1, allow_nan=False) + "\n"
+        return self.markdown()
+
+    def _columns(self, factor: float, form: str) -> tuple[list[str], list[list[str]]]:
+        header = ["part", "ms min", "median", "max"]
+        if any(timing.theirs for timing in self.timings):
+            header += ["PyTorch min", "median", "max", "ratio min", "median", "max"]
+        rows = []
+        for timing in self.timings:
+            row = [timing.part, *(form.format(value * factor) for value in spread(timing.ours))]
+            if timing.theirs:
+                row += [form.format(value * factor) for value in spread(timing.theirs)]
+                row += [f"{value:.2f}" for value in spread(timing.ratios)]
+            rows.append(row)
+        return header, rows
+
+
+SUFFIXES = (".json", ".md")
+
+
+def is_writable_kind(path: Path) -> bool:
+    """Whether `Report.encoded` knows the file's suffix."""
+    return path.suffix.lower() in SUFFIXES
