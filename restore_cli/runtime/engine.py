@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 import tempfile
@@ -140,18 +141,32 @@ def _again(engine: Engine, device: str, threads: int | None) -> Engine:
     return replace(engine, threads=threads)
 
 
+def kernels_compiled() -> int:
+    """How many kernels this process has compiled; counted on Linux, 0 elsewhere."""
+    note = os.environ.get("RESTORE_KERNEL_NOTE")
+    return os.path.getsize(note) if note and os.path.exists(note) else 0
+
+
 def _explain_waits(plan: Plan, console: Console | None) -> None:
-    """Lets the compiler script tell the terminal when kernels are being compiled.
+    """Lets the compiler script count kernels and tell a terminal when they take long.
 
     Jittor compiles in C++ without letting Python threads run, so only the script can.
     """
-    if plan.wrapper is None or console is None or console.quiet:
+    if plan.wrapper is None:
         return
     try:
-        terminal = os.ttyname(console.stderr.fileno())
         handle, note = tempfile.mkstemp(prefix="restore-note-")
-    except (OSError, ValueError, AttributeError):  # not a terminal
+    except OSError:  # no room: then there is no hint
         return
     os.close(handle)
-    atexit.register(Path(note).unlink, missing_ok=True)
-    os.environ["RESTORE_KERNEL_NOTE"], os.environ["RESTORE_KERNEL_TERMINAL"] = note, terminal
+    atexit.register(_forget, note, os.getpid())
+    os.environ["RESTORE_KERNEL_NOTE"] = note
+    os.environ.pop("RESTORE_KERNEL_TERMINAL", None)
+    if console is not None and not console.quiet:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # not a terminal
+            os.environ["RESTORE_KERNEL_TERMINAL"] = os.ttyname(console.stderr.fileno())
+
+
+def _forget(note: str, owner: int) -> None:
+    if os.getpid() == owner:  # a forked process ends with a copy of this
+        Path(note).unlink(missing_ok=True)

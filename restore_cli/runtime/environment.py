@@ -300,8 +300,8 @@ def _scripts(facts: Facts, base: str) -> tuple[dict[str, str], str | None]:
 
 # Jittor runs "python asm_tuner.py --cc_path=COMPILER ..." for every kernel. What that tunes are
 # hand-written kernels that are not used here, and it costs a quarter of the time; this script
-# stands in for Python and goes straight to the compiler. After the third kernel it tells the
-# terminal, if the engine named one, why nothing seems to happen.
+# stands in for Python and goes straight to the compiler. It counts, in a file the engine names,
+# and after the third kernel tells the terminal, if there is one, why nothing seems to happen.
 _WRAPPER = """#!/bin/sh
 case "$1" in
 *asm_tuner.py) shift;;
@@ -311,7 +311,7 @@ compiler="${{1#--cc_path=}}"
 shift
 if [ -n "$RESTORE_KERNEL_NOTE" ] && [ -f "$RESTORE_KERNEL_NOTE" ]; then
   printf . >> "$RESTORE_KERNEL_NOTE"
-  if [ "$(wc -c < "$RESTORE_KERNEL_NOTE")" -eq 3 ]; then
+  if [ -n "$RESTORE_KERNEL_TERMINAL" ] && [ "$(wc -c < "$RESTORE_KERNEL_NOTE")" -eq 3 ]; then
     printf '\\r\\033[Kcompiling kernels for first use (once for each network) ...\\n' \
 > "$RESTORE_KERNEL_TERMINAL"
   fi
