@@ -51,8 +51,7 @@ def compare(
 ) -> None:
     """Draw pictures side by side, with enlarged parts and difference maps.
 
-    Sizes may differ, so an original can stand beside its enlargement; pictures of one size also
-    get PSNR and SSIM to the first.
+    Sizes may differ; pictures of one size also get PSNR and SSIM to the first.
     """
     console = shared.console(context, json=json, quiet=quiet, debug=debug)
     from restore_cli.jobs.compare import CompareRequest, run

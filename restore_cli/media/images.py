@@ -38,8 +38,11 @@ def read(source: str | Path | BinaryIO, *, page: int = 0, max_pixels: int | None
         InputError: missing, damaged, truncated, too large, or not a picture.
     """
     with _opened(source) as (stream, path):
-        head = stream.read(64)
-        stream.seek(0)
+        try:
+            head = stream.read(64)
+            stream.seek(0)
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror or error}", path=path) from error
         if not head:
             raise InputError("the file is empty", path=path)
         kind = sniff(head)
@@ -111,7 +114,10 @@ def _opened(source: str | Path | BinaryIO) -> Iterator[tuple[BinaryIO, str | Pat
     except ValueError:
         raise InputError("no such file", path=str(source).replace("\0", "\\0")) from None
     with stream:
-        yield stream, path
+        if stream.seekable():
+            yield stream, path
+        else:  # a named pipe: as a stream, and by a name that cannot be mapped into memory
+            yield io.BytesIO(stream.read()), str(path)
 
 
 def _unreadable(error: Exception, head: bytes, kind: str, path: str | Path) -> InputError:
@@ -191,9 +197,9 @@ def _encode(stream: BinaryIO, image: Image, quality: int | None, png_level: int 
 
         return jxl.write(stream, image, quality)
     if image.format == "JPEG":
-        from restore_cli.media import pillow_files
+        from restore_cli.media import jpeg
 
-        return pillow_files.write(stream, image, quality)
+        return jpeg.write(stream, image, quality)
     notes: tuple[str, ...] = ()
     whole = stream if stream.seekable() and stream.readable() else io.BytesIO()
     if image.format == "TIFF":

@@ -1,9 +1,7 @@
-"""Formats that Pillow reads and writes: JPEG, WebP and the 8-bit rest."""
+"""Formats that Pillow reads, JPEG among them, and those it writes: WebP and BMP."""
 
 from __future__ import annotations
 
-import io
-import struct
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,8 +15,6 @@ from restore_cli.media.model import Image
 
 _DIRECT = {"L", "LA", "RGB", "RGBA"}
 _ANIMATED = {"GIF": "GIF", "WEBP": "WebP", "AVIF": "AVIF"}
-_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
-_MAX_SEGMENT = 65533
 # Readers that run programs or only guess are left out.
 _REFUSED = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "FITS", "MPEG", "PDF", "WAL"}
 
@@ -126,11 +122,11 @@ def _metadata(info: dict, icc: bytes | None) -> Metadata:
 
 
 def write(stream: BinaryIO, image: Image, quality: int | None = None) -> tuple[str, ...]:
-    """Encodes an 8-bit image as its `format`: JPEG, WEBP or BMP.
+    """Encodes an 8-bit image as its `format`, WEBP or BMP.
 
     Args:
-        stream: seekable for BMP and WebP.
-        quality: 1 to 100; None means 95. 100 makes a WebP lossless.
+        stream: seekable.
+        quality: 1 to 100 for WebP; None means 95, 100 is lossless.
 
     Returns:
         What the format could not hold, one sentence each.
@@ -140,41 +136,18 @@ def write(stream: BinaryIO, image: Image, quality: int | None = None) -> tuple[s
     pixels = image.pixels[:, :, 0] if image.pixels.shape[2] == 1 else image.pixels
     picture = Pillow.fromarray(np.ascontiguousarray(pixels))
     metadata, notes = image.metadata, []
-    quality = 95 if quality is None else quality
-    options: dict = {}
-    if metadata.dpi:
-        options["dpi"] = metadata.dpi
     if image.format == "BMP":
-        picture.save(stream, "BMP", **options)
+        picture.save(stream, "BMP", **({"dpi": metadata.dpi} if metadata.dpi else {}))
         return ()
+    options: dict = {"exif": metadata.exif or b"", "xmp": metadata.xmp or b""}
     if metadata.icc:
         options["icc_profile"] = metadata.icc
-    exif = metadata.exif
-    if image.format == "WEBP":
-        if picture.mode in ("L", "LA"):
-            picture = picture.convert("RGBA" if image.has_alpha else "RGB")
-            if profiles.space(metadata.icc) == "gray":
-                options.pop("icc_profile")
-                notes.append("WebP has no grey: the grey profile is left out")
-        options.update(exif=exif or b"", xmp=metadata.xmp or b"")
-        # exact keeps the colour under full transparency.
-        picture.save(stream, "WEBP", quality=quality, lossless=quality >= 100, exact=True,
-                     **options)
-        return tuple(notes)
-    if exif and len(exif) + 6 > _MAX_SEGMENT:
-        exif = None
-        notes.append("EXIF is too large for JPEG and left out")
-    extra = b""
-    if metadata.xmp and len(metadata.xmp) + len(_XMP_PREFIX) <= _MAX_SEGMENT:
-        body = _XMP_PREFIX + metadata.xmp
-        extra = b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
-    comment = metadata.text.get("Comment") or metadata.text.get("Description")
-    if comment:
-        options["comment"] = comment.encode("utf-8", "replace")[:_MAX_SEGMENT]
-    if exif:
-        options["exif"] = b"Exif\0\0" + exif
-    # Chroma is kept at full size: it was just restored.
-    with io.BytesIO() as packed:
-        picture.save(packed, "JPEG", quality=quality, subsampling=0, extra=extra, **options)
-        stream.write(packed.getbuffer())
+    if picture.mode in ("L", "LA"):
+        picture = picture.convert("RGBA" if image.has_alpha else "RGB")
+        if profiles.space(metadata.icc) == "gray":
+            del options["icc_profile"]
+            notes.append("WebP has no grey: the grey profile is left out")
+    quality = 95 if quality is None else quality
+    # exact keeps the colour under full transparency.
+    picture.save(stream, "WEBP", quality=quality, lossless=quality >= 100, exact=True, **options)
     return tuple(notes)

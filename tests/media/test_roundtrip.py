@@ -219,3 +219,22 @@ def test_a_full_stream_is_an_output_error():
     with open("/dev/full", "wb", buffering=0) as device:
         with pytest.raises(OutputError, match="no space left"):
             write(device, Image(made.noise("uint8", 3)), format="PNG")
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "mkfifo"), reason="named pipes")
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "JXL"])
+def test_named_pipes_are_read(tmp_path, monkeypatch, format):
+    import os
+    import threading
+
+    from restore_cli.media import tiff
+
+    monkeypatch.setattr(tiff, "_MAPPED", 0)
+    pixels = made.noise("uint16", 3)
+    os.mkfifo(tmp_path / "pipe")
+    stream = io.BytesIO()
+    write(stream, Image(pixels), format=format)
+    feeder = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(stream.getvalue(),))
+    feeder.start()
+    assert np.array_equal(read(tmp_path / "pipe").pixels, pixels)
+    feeder.join()
