@@ -108,7 +108,6 @@ def convert(console: Console, source: str, output: str | None = None, *,
         OutputError: the output exists or cannot be written.
     """
     from restore_cli.weights import files
-    from restore_cli.weights.convert import Report
     from restore_cli.weights.convert import convert as convert_checkpoint
 
     path = Path(source)
@@ -120,10 +119,7 @@ def convert(console: Console, source: str, output: str | None = None, *,
     if target.exists() and path.exists() and target.samefile(path):
         raise UsageError("the output is the input itself", path=target,
                          hint="Name another with -o")
-    if files.is_safetensors(path):
-        weights, report = files.read(path), Report()
-    else:
-        weights, report = convert_checkpoint(path, licence=licence)
+    weights, report = convert_checkpoint(path, licence=licence)
     files.write(target, weights, dtype, overwrite=overwrite)
     for what, keys in (("not used by the network", report.unused),
                        ("filled in, without influence", report.filled)):

@@ -19,6 +19,7 @@ import numpy as np
 from restore_cli import __version__
 from restore_cli.errors import RestoreError, WeightsError
 from restore_cli.nets.layout import Layout, layout
+from restore_cli.weights import files
 from restore_cli.weights.files import Weights
 from restore_cli.weights.hashing import sha256_of
 from restore_cli.weights.torch_file import TorchFile, is_tensor, shape_of
@@ -114,7 +115,7 @@ def converters() -> tuple[Converter, ...]:
 
 def convert(path: str | Path, *, source: str | None = None, licence: str = "unknown",
             expect: tuple[str, Mapping[str, Any]] | None = None) -> tuple[Weights, Report]:
-    """Reads a ``.pth``, ``.pt`` or ``.pkl`` file into checked `Weights`.
+    """Reads a ``.pth``, ``.pt``, ``.pkl`` or our own file into checked `Weights`.
 
     Args:
         source: where the file came from, for the metadata; default: its name.
@@ -125,14 +126,20 @@ def convert(path: str | Path, *, source: str | None = None, licence: str = "unkn
         WeightsError: not a checkpoint, of an unknown kind, or keys and shapes that do not fit.
     """
     path = Path(path)
-    with TorchFile(path) as file:
-        draft = _recognise(file, path)
-        weights, report = fit(draft, file.array, path)
+    if files.is_safetensors(path):
+        weights, report = files.read(path), Report()
+    else:
+        with TorchFile(path) as file:
+            draft = _recognise(file, path)
+            weights, report = fit(draft, file.array, path)
+        weights.metadata["converter"] = f"restore {__version__}, converter {CONVERTER_VERSION}"
     if expect is not None:
-        _compare(weights, expect, path)
-    weights.metadata.update(source=source or path.name, source_sha256=sha256_of(path),
-                            licence=licence, converter=f"restore {__version__}, converter "
-                            f"{CONVERTER_VERSION}")
+        must_be(weights, *expect, path)
+    facts = weights.metadata  # our own files keep theirs unless told otherwise
+    if source is not None or "source" not in facts:
+        facts.update(source=source or path.name, source_sha256=sha256_of(path))
+    if licence != "unknown" or "licence" not in facts:
+        facts["licence"] = licence
     return weights, report
 
 
@@ -193,6 +200,19 @@ def known_layout(arch: str, config: Mapping[str, Any], path: str | Path | None =
                            path=path) from error
 
 
+def must_be(weights: Weights, arch: str, config: Mapping[str, Any], path: Path) -> None:
+    """Refuses weights of another network than `arch` with `config`.
+
+    Raises:
+        WeightsError: another architecture, or other shapes.
+    """
+    wanted = known_layout(arch, config).shapes
+    actual = {key: tuple(tensor.shape) for key, tensor in weights.tensors.items()}
+    if weights.arch != arch or actual != {key: tuple(shape) for key, shape in wanted.items()}:
+        raise WeightsError(f"holds a '{weights.arch}' network of {len(actual)} tensors that is not "
+                           f"the '{arch}' announced under this name", path=path)
+
+
 def _recognise(file: TorchFile, path: Path) -> Draft:
     for converter in converters():
         try:
@@ -206,15 +226,6 @@ def _recognise(file: TorchFile, path: Path) -> Draft:
     raise WeightsError(
         f"is a checkpoint of an unknown kind (it holds {inside[:300]})", path=path,
         hint="Known kinds: " + ", ".join(converter.name for converter in converters()))
-
-
-def _compare(weights: Weights, expect: tuple[str, Mapping[str, Any]], path: Path) -> None:
-    arch, config = expect
-    wanted = known_layout(arch, config)
-    actual = {key: tuple(tensor.shape) for key, tensor in weights.tensors.items()}
-    if weights.arch != arch or actual != {key: tuple(s) for key, s in wanted.shapes.items()}:
-        raise WeightsError(f"holds a '{weights.arch}' network of {len(actual)} tensors that is not "
-                           f"the '{arch}' announced under this name", path=path)
 
 
 def _numbers(key: str, values: np.ndarray, path: str | Path | None) -> np.ndarray:

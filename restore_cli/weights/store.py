@@ -261,11 +261,13 @@ class Store:
 
     def _deeper(self, status: Status) -> Status:
         from restore_cli.weights import files
+        from restore_cli.weights.convert import must_be
 
         if not status.usable or status.path is None:
             return status
+        entry = status.entry
         try:
-            files.read(status.path)
+            must_be(files.read(status.path), entry.arch, entry.config, status.path)
         except WeightsError as error:
             return Status(status.entry, "damaged", status.path, status.size, error.message)
         return status

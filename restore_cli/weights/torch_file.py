@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import re
+import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,9 @@ MAX_DEPTH = 32
 MAX_NODES = 1_000_000
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
+# What zipfile raises for damaged archives, beside its own BadZipFile.
+_ZIP_FAULTS = (zipfile.BadZipFile, ValueError, EOFError, OSError, RuntimeError,
+               NotImplementedError, struct.error)
 _JITTOR_TRAILER = b"HCAJSLHD"
 
 
@@ -52,9 +56,10 @@ class TorchFile:
         except WeightsError as error:
             self.close()
             raise WeightsError(error.message, path=self.path, hint=error.hint) from error
-        except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        except OSError as error:
             self.close()
-            raise WeightsError(f"cannot be read: {error}", path=self.path) from error
+            raise WeightsError(f"cannot be read: {error.strerror or error}",
+                               path=self.path) from error
         except BaseException:
             self.close()
             raise
@@ -91,8 +96,6 @@ class TorchFile:
             return np.array(found, dtype=native, order="C")
         except WeightsError as error:
             raise WeightsError(error.message, path=self.path) from error
-        except zipfile.BadZipFile as error:
-            raise WeightsError(f"cannot be read: {error}", path=self.path) from error
 
     def _open(self) -> None:
         self._file = self.path.open("rb")
@@ -113,7 +116,10 @@ class TorchFile:
     # Zip container: data.pkl beside one stored member per storage
 
     def _open_zip(self, length: int) -> None:
-        self._zip = zipfile.ZipFile(self._file)
+        try:
+            self._zip = zipfile.ZipFile(self._file)
+        except _ZIP_FAULTS as error:
+            raise Refused(f"cannot be read: {error}") from error
         members = self._zip.infolist()
         names = {member.filename: member for member in members}
         if len(members) > MAX_MEMBERS or len(names) != len(members):
@@ -131,7 +137,7 @@ class TorchFile:
         if prefix + "constants.pkl" in names:
             raise WeightsError("is a TorchScript program, not a set of weights",
                                hint="Save the model's state_dict() instead")
-        order = self._zip.read(prefix + "byteorder") if prefix + "byteorder" in names else b"little"
+        order = self._member(prefix + "byteorder") if prefix + "byteorder" in names else b"little"
         if order not in (b"little", b"big"):
             raise Refused("the archive has an unknown byte order")
         storages: dict[str, Storage] = {}
@@ -144,12 +150,18 @@ class TorchFile:
             if member.file_size != numel * item_size(kind):
                 raise Refused(f"storage {key} has {member.file_size} bytes where {numel} elements "
                               f"of {kind} were declared")
-            found = storages.setdefault(key, Storage(kind, numel, lambda: self._zip.read(member),
+            found = storages.setdefault(key, Storage(kind, numel, lambda: self._member(member),
                                                      self._budget, order == b"big"))
             return _same(found, kind, numel, key)
 
-        self.value, _ = read(self._zip.read(pickles[0]),
+        self.value, _ = read(self._member(pickles[0]),
                              allowlist.allowlist(self._budget, resolve))
+
+    def _member(self, name: str | zipfile.ZipInfo) -> bytes:
+        try:
+            return self._zip.read(name)
+        except _ZIP_FAULTS as error:
+            raise Refused(f"cannot be read: {error or 'it ends too early'}") from error
 
     # Plain containers: torch's old one is a row of pickles followed by raw storages
 

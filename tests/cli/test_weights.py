@@ -156,6 +156,7 @@ def test_convert_to_half_precision_as_json(restore, tmp_path):
     smaller = tmp_path / "again.safetensors"
     assert restore("convert", target, "-o", smaller)[0] == 0  # our own files too
     assert files.read(smaller).config == files.read(target).config
+    assert files.read(smaller).metadata == files.read(target).metadata
 
 
 def test_convert_into_a_folder_and_over_files(restore, tmp_path):

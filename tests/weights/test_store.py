@@ -188,6 +188,14 @@ def test_verify_reads_what_has_the_right_hash(make):
     assert store.verify(["tiny"])[0].state == "damaged"
 
 
+def test_verify_holds_shipped_files_against_the_manifest(make, source, golden_file):
+    store = make()
+    path = store.shipped / "shipped.safetensors"
+    for name, state in (("liif_tiny.pth", "shipped"), ("metasr_tiny_legacy.pth", "damaged")):
+        files.write(path, convert(golden_file(name))[0])
+        assert store.verify(["shipped"])[0].state == state
+
+
 # Hashes and trust
 
 
@@ -243,6 +251,18 @@ def test_a_damaged_record_of_trust_is_not_ignored(make):
         (store.root / "trusted.json").write_text(text)
         with pytest.raises(WeightsError, match="record of trusted files is damaged"):
             store.fetch("tiny", force=True)
+
+
+def test_safetensors_can_be_published_too(make, source, tmp_path):
+    published = tmp_path / "published.safetensors"
+    weights = convert(source)[0]
+    weights.metadata["training"] = "{}"
+    files.write(published, weights, dtype="float16")
+    found = files.read(make(urls=(published.as_uri(),)).fetch("tiny"))
+    assert found.metadata["source"] == published.as_uri() and found.metadata["training"] == "{}"
+    assert found.metadata["source_sha256"] == sha256_of(published)
+    key = "imnet.layers.0.weight"
+    assert np.array_equal(found.tensors[key], weights.tensors[key].astype(np.float16))
 
 
 def test_other_network_under_the_name(make, golden_file):
