@@ -73,8 +73,8 @@ def upscale(
 
     status = run(BenchRequest(
         model=model, weights=weights, random=random, size=_size(size, scale),
-        scale=scale, parts=parts, repeat=repeat, against=against, output=output, overwrite=overwrite, device=device, threads=threads, memory=memory,
-        tile=tile), console)
+        scale=scale, parts=parts, repeat=repeat, against=against, output=output,
+        overwrite=overwrite, device=device, threads=threads, memory=memory, tile=tile), console)
     raise typer.Exit(int(status))
 
 

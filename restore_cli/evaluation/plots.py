@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from restore_cli.errors import UsageError
 from restore_cli.evaluation.protocols import Result
 from restore_cli.evaluation.report import means
@@ -26,6 +28,9 @@ def require() -> None:
     except ImportError as error:
         raise UsageError("plots need matplotlib, which is not installed",
                          hint="pip install 'restore-cli[eval]'") from error
+    # Matplotlib asks NumPy for the limits of its floats. Asked before Jittor's libraries switch
+    # denormal numbers off for the process, NumPy does not warn about that.
+    np.finfo(np.float32), np.finfo(np.float64)
 
 
 def write(results: Sequence[Result], folder: Path, *, model: str, protocol: str) -> list[Path]:
