@@ -122,7 +122,7 @@ def mend(found: Facts, device: str) -> list[str]:
         folders.forget_core(made)
         if broken:
             done.append(f"removed broken kernels ({_bytes(folders.remove(broken))})")
-    old = folders.stale(made.base, core) + folders.leftovers(made.base)
+    old = folders.stale(made.base, core) + folders.leftovers(made.base, found.temp)
     if old:
         done.append(f"removed {len(old)} unused folders ({_bytes(folders.remove(old))})")
     return done

@@ -115,13 +115,15 @@ def size(folder: Path) -> int:
     return total
 
 
-def leftovers(base: str, *, older_than: float = 86400) -> list[Path]:
-    """Temporary files of starts that were killed, untouched for `older_than` seconds."""
+def leftovers(base: str, temp: str, *, older_than: float = 86400) -> list[Path]:
+    """Temporary files of runs that were killed, untouched for `older_than` seconds: in `base`,
+    and those of this program and this user in the folder `temp`."""
     limit = time.time() - older_than
-    places = [Path(base), Path(base, "bin"), Path(base, "ready"), Path(base, "tmp"),
-              Path(base, "notes")]
-    found = [path for place in places[:3] for path in place.glob(".new-*")]
-    found += [path for place in places[3:] for path in place.glob("*")]
+    mine = os.getuid() if hasattr(os, "getuid") else None
+    found = [*Path(base).glob(".new-*"), *Path(base, "bin").glob(".new-*"),
+             *Path(base, "ready").glob(".new-*"), *Path(base, "tmp").glob("*")]
+    found += [path for name in ("note", "warm") for path in Path(temp).glob(f"restore-{name}-*")
+              if mine is None or path.lstat().st_uid == mine]
     return [path for path in found if path.lstat().st_mtime < limit]
 
 

@@ -183,11 +183,25 @@ def test_warm_of_an_unknown_command(report):
         report(warm=("nonsense",))
 
 
-def test_warm_upscale_leaves_nothing_to_compile(engine):
+def test_warm_upscale_leaves_nothing_to_compile(engine, tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    from restore_cli.jobs import upscale
+    from restore_cli.runtime.engine import kernels_compiled
+
     console = Console(stdout=io.BytesIO(), stderr=io.StringIO())
-    doctor_warm.warm("upscale", console)
+    assert "upscale is ready" in doctor_warm.warm("upscale", console)
     assert console.stdout.getvalue() == b""
-    assert " 0 kernels compiled" in doctor_warm.warm("upscale", console)
+    before = kernels_compiled()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (21, 19, 3), np.uint8)).save(
+        tmp_path / "a.png")
+    upscale.run(upscale.UpscaleRequest(
+        inputs=[str(tmp_path / "a.png")], scale="3.3", device="cpu",
+        weights=str(doctor_warm._weights("upscale", tmp_path)),
+        output=str(tmp_path / "b.png")), console)
+    assert Image.open(tmp_path / "b.png").size == (63, 69)
+    assert kernels_compiled() == before
 
 
 def test_requirements_that_apply_elsewhere_are_not_missed():

@@ -161,8 +161,12 @@ def test_stale_kernels(tmp_path):
 
 
 def test_leftovers(tmp_path):
-    for name in (".new-old", ".new-young"):
-        (tmp_path / name).mkdir()
-    day = time.time() - 2 * 86400
-    os.utime(tmp_path / ".new-old", (day, day))
-    assert folders.leftovers(str(tmp_path)) == [tmp_path / ".new-old"]
+    temp = tmp_path / "temp"
+    names = [".new-old", ".new-young", "temp/restore-note-old", "temp/restore-warm-young",
+             "temp/restore-other-old", "temp/someone-elses-old"]
+    for name in names:
+        (tmp_path / name).mkdir(parents=True)
+        if name.endswith("old"):
+            os.utime(tmp_path / name, (0, 0))
+    assert folders.leftovers(str(tmp_path), str(temp)) == [tmp_path / ".new-old",
+                                                           temp / "restore-note-old"]
