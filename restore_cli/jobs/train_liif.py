@@ -195,7 +195,8 @@ def _images(options: LiifTraining, console: Console):
         if name == "synthetic":
             console.info(f"generating {options.synthetic_count} training images (kept for later)")
             images = synthetic.generate(options.synthetic_count, options.seed, side,
-                                        cache_folder=cache_dir() / "synthetic")
+                                        cache_folder=cache_dir() / "synthetic",
+                                        console=console)
             parts.append((sources.ArraySource(images), 1.0))
             if options.validation is None:
                 held_out += list(synthetic.generate(12, options.seed + 1_000_003, side))

@@ -114,12 +114,25 @@ class Trainer:
         """Trains to the end (or the time limit) and returns the last validation scores.
 
         Ctrl-C and SIGTERM write a checkpoint before they leave.
+
+        Raises:
+            UsageError: another process trains in the same folder.
+            InputError: the loss is no longer a number.
         """
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                return self._run()
+        except Timeout:
+            raise UsageError("another process is training there", path=self.folder) from None
+
+    def _run(self) -> dict[str, float]:
         plan, started = self.plan, self._clock()
         scores: dict[str, float] = {}
         bar = self.console.progress(total=plan.steps, initial=self.step, unit="step",
                                     desc="training")
-        with bar, closing(TrainingLog(self.folder, self.step)) as log, \
+        with bar, closing(TrainingLog(self.folder, self.step, self.console)) as log, \
                 closing(self.recipe.batches(self.step)) as batches:
             losses: list[jt.Var] = []
             try:

@@ -52,7 +52,8 @@ struct TrunkPlan {
     memory::desc any(wd, dt::f32, tag::any);
     auto alg = winograd ? algorithm::convolution_winograd : algorithm::convolution_direct;
     auto kind = training ? prop_kind::forward_training : prop_kind::forward_inference;
-    convolution_forward::desc d(kind, alg, blocked, any, bias_desc, blocked, {1, 1}, {1, 1}, {1, 1});
+    convolution_forward::desc d(kind, alg, blocked, any, bias_desc, blocked, {1, 1}, {1, 1},
+                                {1, 1});
     primitive_attr relu, sum, bare;
     post_ops with_relu, with_sum;
     with_relu.append_eltwise(1.f, algorithm::eltwise_relu, 0, 0);
@@ -64,7 +65,8 @@ struct TrunkPlan {
     sum_pd = convolution_forward::primitive_desc(d, sum, eng);
     relu_conv = convolution_forward(relu_pd);
     sum_conv = convolution_forward(sum_pd);
-    size_t room = std::max(relu_pd.scratchpad_desc().get_size(), sum_pd.scratchpad_desc().get_size());
+    size_t room = std::max(relu_pd.scratchpad_desc().get_size(),
+                           sum_pd.scratchpad_desc().get_size());
     if (training) {
       auto direct = algorithm::convolution_direct;
       convolution_forward::primitive_desc hint(
@@ -139,7 +141,8 @@ std::shared_ptr<TrunkPlan> trunk_plan(int n, int c, int h, int w, bool winograd,
 """
 
 _INFERENCE = r"""
-  auto plan = trunk_plan(in0_shape0, in0_shape1, in0_shape2, in0_shape3, data["winograd"] != 0, false);
+  auto plan = trunk_plan(in0_shape0, in0_shape1, in0_shape2, in0_shape3, data["winograd"] != 0,
+                         false);
   int blocks = (int)data["blocks"];
   plan->reorder_into(plan->over(plan->plain, in0_p), plan->a);
   for (int r = 0; r < blocks; r++) {
