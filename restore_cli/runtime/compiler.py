@@ -104,7 +104,7 @@ def _names(system: str, environ: Mapping[str, str]) -> list[str]:
     usual = "clang++" if system == "Darwin" else "g++"
     # Jittor tells the family from the name: "c++" or "ccache g++" would confuse it.
     named = environ.get("CXX", "")
-    fits = re.fullmatch(rf"\S*{re.escape(usual)}[-.0-9]*", named)
+    fits = re.fullmatch(rf"(\S*[/-])?{re.escape(usual)}[-.0-9]*", named)
     return [named, usual] if fits else [usual]
 
 
