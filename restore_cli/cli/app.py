@@ -9,13 +9,30 @@ import traceback
 from typing import Optional, Sequence
 
 import typer
+from typer.core import TyperGroup
 
 from restore_cli import __version__
 from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, RestoreError, Terminated
 
+
+class _Passed(BaseException):
+    """Carries what the command line library would swallow: Ctrl-C and a closed pipe."""
+
+
+class Group(TyperGroup):
+    """A command group whose commands' interrupts reach `main` whatever the library's version."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, BrokenPipeError) as error:
+            raise _Passed() from error
+
+
 app = typer.Typer(
     name="restore",
+    cls=Group,
     help="Restore photographs, RAW files, micrographs and film.",
     no_args_is_help=True,
     add_completion=True,
@@ -60,12 +77,15 @@ def main(argv: Optional[Sequence[str]] = None, console: Optional[Console] = None
     console = console or Console()
     _raise_on_sigterm()
     try:
-        status = app(
-            args=list(argv) if argv is not None else None,
-            prog_name="restore",
-            obj=console,
-            standalone_mode=True,
-        )
+        try:
+            status = app(
+                args=list(argv) if argv is not None else None,
+                prog_name="restore",
+                obj=console,
+                standalone_mode=True,
+            )
+        except _Passed as carried:
+            raise carried.__cause__ from None
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except RestoreError as error:

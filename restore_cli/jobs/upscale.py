@@ -113,7 +113,7 @@ class _Job:
         self.upscaler = Upscaler(loaded.network, loaded.layout, loaded.weights.normalisation,
                                  cell_clamp=request.cell_clamp,
                                  self_ensemble=request.self_ensemble, truncate=request.truncate)
-        self.model = upscale_plan.cost(loaded.layout, request.self_ensemble)
+        self.model = upscale_plan.cost(loaded.layout, request.self_ensemble, loaded.fused)
         self._warm_up()
         self.budget = memory.budget(request.memory)
         self.shared = self.budget.room // 2
@@ -125,9 +125,12 @@ class _Job:
         size = self.target.of(side, side) if self.target.scale else (2 * side, 2 * side)
         size = tuple(min(n, 64) for n in size)
         tiny = np.zeros((side, side, 3), np.uint8)
-        blocks = Geometry((side, side), size, self.loaded.layout.receptive_radius).blocks(side)
+        blocks = self._geometry((side, side), size).blocks(side)
         self.upscaler.run(tiny, np.empty((*size, 3), np.uint8), blocks, levels(tiny)[0], False)
         memory.release()
+
+    def _geometry(self, shape: tuple[int, int], size: tuple[int, int]) -> Geometry:
+        return Geometry(shape, size, self.loaded.layout.receptive_radius, self.model.cell)
 
     def weigh(self, item: Item) -> int:
         """Bytes the item's images take at most, from reading to the end of writing."""
@@ -156,7 +159,7 @@ class _Job:
         self._check(size, format, before, item)
         mapped, note = levels(image.color)
         notes = image.notes + ((note,) if note else ())
-        geometry = Geometry(before, size, self.loaded.layout.receptive_radius)
+        geometry = self._geometry(before, size)
         shape, dtype = (*size, image.pixels.shape[2]), image.pixels.dtype
         tile, spill = self._fit(geometry, image, shape, format, item)
         resources = contextlib.ExitStack()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,19 @@ class Loaded:
         network: Jittor module with `encode` and `render`.
         layout: its facts.
         weights: where it came from, and its normalisation (the tensors are dropped).
+        device: what it computes on, "cpu" or "cuda:N".
     """
 
     name: str
     network: Any
     layout: Layout
     weights: Weights
+    device: str = "cpu"
+
+    @property
+    def fused(self) -> bool:
+        """Whether the decoder is the CPU operator, which takes little memory."""
+        return self.device == "cpu" and sys.platform != "win32"
 
 
 def find(model: str | None, weights: str | Path | None, console: Console) -> Path:
@@ -90,10 +98,10 @@ def load(path: Path, *, device: str = "auto", threads: int | None = None,
     from restore_cli.weights import files
 
     weights, shape = facts(files.read(path), path)
-    engine.start(device, threads, console=console)
+    started = engine.start(device, threads, console=console)
     from restore_cli.nets import registry
 
     network = registry.build(weights.arch, weights.config)
     network.load_state_dict(weights.tensors)
     weights.tensors = {}
-    return Loaded(path.stem, network, shape, weights)
+    return Loaded(path.stem, network, shape, weights, started.device)

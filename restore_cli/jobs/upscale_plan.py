@@ -99,32 +99,71 @@ class Cost:
         fixed: whatever the size.
         encoded: for each input pixel of the window that is encoded.
         sampled: for each input pixel whose features one output tile is rendered from.
+        striped: the same, for what the decoder works through in stripes of `STRIPES` bytes.
         rendered: for each pixel of one output tile.
         gathered: for each output pixel of the whole block (running sums of the self-ensemble).
+        cell: the largest side of a rendered output tile that suits the network.
     """
 
     fixed: float
     encoded: float
     sampled: float
+    striped: float
     rendered: float
-    gathered: float = 0.0
+    gathered: float
+    cell: int
 
     def of(self, block: Size, cell_read: Size, cell_out: Size, block_out: Size) -> int:
         """Bytes for a window of `block` input pixels and one output tile."""
-        return int(self.fixed + self.encoded * math.prod(block)
-                   + self.sampled * math.prod(cell_read) + self.rendered * math.prod(cell_out)
-                   + self.gathered * math.prod(block_out))
+        sampled = math.prod(cell_read)
+        return int(self.fixed + self.encoded * math.prod(block) + self.sampled * sampled
+                   + min(self.striped * sampled, STRIPES)
+                   + self.rendered * math.prod(cell_out) + self.gathered * math.prod(block_out))
 
 
-def cost(layout: Layout, self_ensemble: bool) -> Cost:
-    """The cost model of a network with these facts.
+STRIPES = 110e6
 
-    The factors are upper bounds of what `benchmarks/memory_model.py` measures: peak resident
-    memory over that before, for windows of several sizes.
+
+def cost(layout: Layout, self_ensemble: bool = False, fused: bool = True) -> Cost:
+    """The cost model of a network.
+
+    The factors bound measured peaks of resident memory (compact LIIF, EDSR-baseline, EDSR, RDN A
+    and B, RCAN, MetaSR, fixed x2 and x4; windows of 96 to 400 pixels) from above, by a tenth to
+    a half; `tests/cli/test_upscale_memory.py` repeats the measurement.
+
+    Args:
+        fused: the decoder is the CPU operator; else it is made of plain operators.
     """
-    wide_in, wide_out = layout.channels
-    return Cost(fixed=24e6, encoded=4.0 * (3 * wide_in + 16), sampled=4.0 * (2 * wide_in),
-                rendered=4.0 * (8 * wide_out + 32), gathered=12.0 if self_ensemble else 0.0)
+    feats, trunk = _encoder_floats(layout)
+    first = layout.shapes.get("imnet.layers.0.weight")
+    fixed, gathered = 24e6 + 2.0 * layout.parameters, 24.0 if self_ensemble else 0.0
+    if first is None:  # a fixed-scale network: its tail works at output resolution
+        k = layout.scale or 1
+        return Cost(fixed, 4 * max(trunk, 5.5 * feats * k * k), 36.0 * k * k, 0.0, 160.0,
+                    gathered, CELL)
+    hidden = first[0]
+    if first[1] == 3:  # MetaSR: weights for each output pixel, 3 colours by `hidden`
+        return Cost(fixed, 4 * trunk, 4 * (5.0 * hidden + 3 * feats), 0.0, 4 * 7.5 * hidden,
+                    gathered, CELL // 2)
+    if fused:
+        return Cost(fixed, 4 * trunk, 12.0 * feats, 12.0 * hidden, 160.0, gathered, CELL)
+    return Cost(fixed, 4 * trunk, 4 * (3.0 * hidden + 3 * feats), 0.0, 4 * (8.0 * hidden + 40),
+                gathered, CELL // 2)
+
+
+def _encoder_floats(layout: Layout) -> tuple[int, float]:
+    """The encoder's width, and the floats an input pixel takes in its trunk at the peak."""
+    shapes = {key.removeprefix("encoder."): shape for key, shape in layout.shapes.items()}
+    if "SFENet1.weight" not in shapes:
+        feats = shapes["head.0.weight"][0]
+        return feats, 9.5 * feats
+    # RDN keeps every block's output, and within a block every layer's concatenated input.
+    feats = shapes["SFENet1.weight"][0]
+    blocks = shapes["GFF.0.weight"][1]
+    layers = [shape[1] for key, shape in shapes.items()
+              if key.startswith("RDBs.0.convs.") and key.endswith(".weight")]
+    widest = shapes["RDBs.0.LFF.weight"][1]
+    return feats, 3.3 * blocks + 2.2 * (sum(layers) + widest)
 
 
 @dataclass(frozen=True)
@@ -135,11 +174,13 @@ class Geometry:
         shape: the input's (height, width).
         size: the output's.
         radius: the network's receptive radius, or None when it sees the whole image.
+        cell: largest side of a rendered output tile.
     """
 
     shape: Size
     size: Size
     radius: int | None
+    cell: int = CELL
 
     def blocks(self, tile: int, fixed: bool = False) -> list[tiles.ScaledBlock]:
         """The windows to encode and the output tiles to render from each.
@@ -171,7 +212,7 @@ class Geometry:
             block = max(1, tile * size // length)
         else:
             block = -(-size // -(-length // tile))
-        group = -(-block // CELL)
+        group = -(-block // self.cell)
         return -(-block // group), group
 
     def choose(self, model: Cost, room: int) -> int:

@@ -53,6 +53,8 @@ def header(path: Path) -> Header | None:
 
     Nothing is reported here: the decoder says what is wrong with a file.
     """
+    if not path.is_file():
+        return None  # opening a named pipe would take its data
     try:
         size = path.stat().st_size
         with path.open("rb") as file:

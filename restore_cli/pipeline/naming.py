@@ -121,7 +121,7 @@ def read_names(source: str, *, null: bool, stdin: BinaryIO) -> list[str]:
 
 
 def require_input(source: Place) -> None:
-    """Raises an `InputError` that says what is wrong with a source that is no readable file."""
+    """Raises an `InputError` that says so when a source is not there or is a folder."""
     if source == STREAM:
         return
     if source.is_dir():
@@ -130,9 +130,6 @@ def require_input(source: Place) -> None:
         if glob.has_magic(str(source)):
             raise InputError("no file matches this pattern", path=source)
         raise InputError("no such file", path=source)
-    if not source.is_file():
-        raise InputError("is no regular file", path=source,
-                         hint="Pipe it in and give - as the input")
 
 
 def _output_folder(inputs: Sequence, output: str | None,

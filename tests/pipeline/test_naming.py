@@ -127,13 +127,6 @@ def test_a_pattern_without_match_and_a_missing_file_fail_by_themselves():
     require_input("-")
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_device_is_no_input():
-    os.mkfifo("pipe.png")
-    with pytest.raises(InputError, match="regular"):
-        require_input(Path("pipe.png"))
-
-
 def test_the_same_input_twice_is_done_once():
     make("a.png", "in/b.png")
     assert len(planned("a.png", "./a.png", Path("a.png").absolute())) == 1
