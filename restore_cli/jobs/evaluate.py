@@ -115,6 +115,9 @@ def _score(request: EvaluateRequest, case: Case, upscale: Upscale | None, protoc
                                   keep=keep if request.save else None)
     except MemoryError:
         raise OutOfMemory("does not fit the memory", path=case.hr) from None
+    except OutOfMemory as error:
+        error.path = error.path or case.hr
+        raise
 
 
 def save_prediction(folder: Path, case: Case, image: np.ndarray, *, overwrite: bool) -> Path:

@@ -128,6 +128,16 @@ def test_network_from_a_file(restore, photos, golden_weights, engine):
     assert tiled["psnr"] == pytest.approx(mean["psnr"], abs=1e-3)
 
 
+def test_images_beyond_the_memory_are_named(restore, photos, golden_weights, engine, monkeypatch):
+    from restore_cli.pipeline import memory
+
+    monkeypatch.setattr(memory, "budget", lambda asked: memory.Budget(1 << 20, 0, True))
+    status, out, err = restore("evaluate", "liif", "--data", photos, "-s", 2, "--weights",
+                               golden_weights, "--memory", "1M")
+    assert status == 5 and out == ""
+    assert len(err.splitlines()) == 3 and all(f"{i}.png" in err for i in range(3))
+
+
 @pytest.fixture
 def golden_weights():
     from pathlib import Path
