@@ -296,6 +296,9 @@ def test_fingerprint_does_not_follow_threads(machine):
 
 def test_threads(machine):
     assert plan(machine(), threads=2).environment["OMP_NUM_THREADS"] == "2"
+    assert plan(machine()).environment["OMP_WAIT_POLICY"] == "PASSIVE"
+    chosen = machine(environ={"OMP_WAIT_POLICY": "ACTIVE"})
+    assert plan(chosen).environment["OMP_WAIT_POLICY"] == "ACTIVE"
     assert plan(machine(environ={"OMP_NUM_THREADS": "3"})).threads == 3
     assert plan(machine(environ={"OMP_NUM_THREADS": "nonsense"})).threads == 4
     assert plan(machine(environ={"OMP_NUM_THREADS": "3"}), threads=1).threads == 1
