@@ -131,7 +131,8 @@ def plan(facts: Facts, device: str = "auto", threads: int | None = None) -> Plan
     mark = json.dumps([facts.compiler.path, facts.compiler.version, facts.compiler.stamp,
                        facts.python.version, facts.python.headers, facts.jittor,
                        facts.jittor_version, facts.onednn and facts.onednn.version, base,
-                       {**environment, "OMP_NUM_THREADS": None, "OMP_WAIT_POLICY": None}], sort_keys=True)
+                       {**environment, "OMP_NUM_THREADS": None, "OMP_WAIT_POLICY": None}],
+                      sort_keys=True)
     return Plan(
         device=device, threads=threads, cores=facts.cores, base=base,
         compiler=facts.compiler.path, onednn=onednn_used, cache_name=name,
