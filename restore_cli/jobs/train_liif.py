@@ -11,6 +11,7 @@ from restore_cli import __version__
 from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, InputError, UsageError
 
+SAMPLERS = ("downsampled", "paired", "varied")
 MODELS = ("compact", "edsr-baseline", "edsr", "rdn", "rcan")
 
 
@@ -152,6 +153,9 @@ def _data(options: LiifTraining, console: Console):
     from restore_cli.training.datasets import folders, samplers, validation
 
     held_out: list = []
+    if options.sampler not in SAMPLERS:
+        raise UsageError(f"unknown sampler '{options.sampler}'",
+                         hint="Known: " + ", ".join(SAMPLERS))
     if options.sampler == "downsampled":
         source, held_out = _images(options, console)
         sampler = samplers.DownsampledSampler(
@@ -164,15 +168,12 @@ def _data(options: LiifTraining, console: Console):
         if options.sampler == "paired":
             sampler = samplers.PairedSampler(source, options.seed, batch=options.batch,
                                              lr_size=options.patch, queries=options.queries)
-        elif options.sampler == "varied":
+        else:
             if options.sizes is None:
                 raise UsageError("the varied sampler needs --sizes MIN,MAX")
             sampler = samplers.UniformVariedSampler(
                 source, options.seed, size_min=options.sizes[0], size_max=options.sizes[1],
                 gt_resize=options.gt_resize, batch=options.batch, queries=options.queries)
-        else:
-            raise UsageError(f"unknown sampler '{options.sampler}'",
-                             hint="Known: downsampled, paired, varied")
     if options.validation is not None:
         found = folders.FolderSource(options.validation, 2 * options.patch, console=console)
         held_out = validation.spread(found, 12)

@@ -151,6 +151,8 @@ class Trainer:
                 # Whatever ends the run, the updates made so far are kept.
                 self.save()
                 raise
+            if losses:
+                self._log(log, losses, bar)
             self.save()
             scores = self._validate(log)
         plot_curves(self.folder, self.console)
