@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from restore_cli.console import Console
-from restore_cli.errors import ExitStatus, OutOfMemory, OutputError, UsageError
+from restore_cli.errors import ExitStatus, OutOfMemory, UsageError
 from restore_cli.jobs import bench_torch
 from restore_cli.jobs.bench_report import SUFFIXES, Report, Timing, is_writable_kind
-from restore_cli.media.atomic import atomic_path
+from restore_cli.media.atomic import atomic_path, check_target
 
 NETWORK_PARTS = ("encoder", "decoder", "network")
 PARTS = (*NETWORK_PARTS, "pipeline")
@@ -83,9 +83,8 @@ def _check(request: BenchRequest) -> None:
     if request.output and not is_writable_kind(request.output):
         raise UsageError(f"cannot write {request.output.name}",
                          hint="Name a file ending in " + " or ".join(SUFFIXES))
-    if request.output and request.output.exists() and not request.overwrite:
-        raise OutputError("exists already", path=request.output,
-                          hint="Use --overwrite to replace it")
+    if request.output:
+        check_target(request.output, overwrite=request.overwrite)
 
 
 class _Subject:

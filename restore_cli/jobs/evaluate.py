@@ -14,7 +14,6 @@ from restore_cli.errors import (
     ExitStatus,
     InputError,
     OutOfMemory,
-    OutputError,
     RestoreError,
     UsageError,
     WeightsError,
@@ -22,7 +21,7 @@ from restore_cli.errors import (
 from restore_cli.evaluation import cases, plots, protocols, report
 from restore_cli.evaluation.cases import Case
 from restore_cli.evaluation.protocols import Result, Upscale
-from restore_cli.media.atomic import atomic_path
+from restore_cli.media.atomic import atomic_path, check_target
 
 BICUBIC = "bicubic"
 _FATAL = (WeightsError, DeviceError)  # they concern the run, not one image
@@ -126,11 +125,7 @@ def save_prediction(folder: Path, case: Case, image: np.ndarray, *, overwrite: b
     from restore_cli.media.model import Image
     from restore_cli.media.samples import from_float
 
-    data = Path(case.data).name
-    target = folder / data / f"x{case.scale:g}" / f"{case.name}.png"
-    if target.exists() and not overwrite:
-        raise OutputError("exists already", path=target, hint="Use --overwrite to replace it")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = folder / Path(case.data).name / f"x{case.scale:g}" / f"{case.name}.png"
     images.write(target, Image(from_float(image, np.uint8)), overwrite=overwrite)
     return target
 
@@ -160,9 +155,7 @@ def _check_outputs(request: EvaluateRequest) -> None:
     if request.plots:
         wanted += [request.plots / name for name in plots.NAMES]
     for path in wanted:
-        if path.exists() and not request.overwrite:
-            raise OutputError("exists already", path=path,
-                              hint="Use --overwrite to replace it")
+        check_target(path, overwrite=request.overwrite)
 
 
 def _network(request: EvaluateRequest, console: Console) -> tuple[str, Upscale]:

@@ -15,12 +15,12 @@ from restore_cli.errors import OutputError
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK,
              errno.EXDEV, errno.EINVAL, errno.EACCES}
 _HINTS = {
-    errno.ENOSPC: "Free some space or choose another folder with --output",
-    errno.EDQUOT: "Free some space or choose another folder with --output",
-    errno.EACCES: "Choose another folder with --output",
-    errno.EPERM: "Choose another folder with --output",
-    errno.EROFS: "Choose another folder with --output",
-    errno.ENAMETOOLONG: "Choose a shorter name with --output",
+    errno.ENOSPC: "Free some space or choose another folder",
+    errno.EDQUOT: "Free some space or choose another folder",
+    errno.EACCES: "Choose another folder",
+    errno.EPERM: "Choose another folder",
+    errno.EROFS: "Choose another folder",
+    errno.ENAMETOOLONG: "Choose a shorter name",
 }
 
 
@@ -39,14 +39,14 @@ def atomic_path(target: str | Path, *, overwrite: bool = False) -> Iterator[Path
 
     Raises:
         OutputError: the file exists, or the system refuses to write; any OSError of the block
-            that is not about another file is turned into this.
+            but a closed pipe is turned into this.
     """
     target = Path(target)
     made: list[Path] = []
     temporary: Path | None = None
     try:
         try:
-            _check(target, overwrite)
+            check_target(target, overwrite=overwrite)
             made = _make_folders(target.parent)
             temporary = _create(target)
             yield temporary
@@ -79,7 +79,13 @@ def output_error(error: OSError, target: str | Path) -> OutputError:
                        hint=_HINTS.get(error.errno or 0))
 
 
-def _check(target: Path, overwrite: bool) -> None:
+def check_target(target: str | Path, *, overwrite: bool = False) -> None:
+    """Refuses a name that `atomic_path` would refuse: to be asked before long work, too.
+
+    Raises:
+        OutputError: a folder or device has this name, or a file has it and `overwrite` is False.
+    """
+    target = Path(target)
     try:
         mode = os.lstat(target).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -94,8 +100,7 @@ def _check(target: Path, overwrite: bool) -> None:
 
 
 def _exists(target: Path) -> OutputError:
-    return OutputError("exists already", path=target,
-                       hint="Use --overwrite to replace it or --skip-existing to keep it")
+    return OutputError("exists already", path=target, hint="Use --overwrite to replace it")
 
 
 def _make_folders(folder: Path) -> list[Path]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from restore_cli.errors import InputError, OutputError
+from restore_cli.errors import InputError
+from restore_cli.media.atomic import atomic_path
 
 _HEADER = "restore-checkpoint"
 
@@ -31,22 +31,18 @@ class Checkpoint:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes atomically: a crash leaves the previous checkpoint."""
+    """Writes atomically: a crash leaves the previous checkpoint.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     from safetensors.numpy import save as to_bytes
 
     arrays = {f"{group}:{key}": np.ascontiguousarray(value)
               for group, items in checkpoint.groups.items() for key, value in items.items()}
     header = json.dumps({"step": checkpoint.step, "recipe": checkpoint.recipe})
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(partial, "wb") as file:
-            file.write(to_bytes(arrays, {_HEADER: header}))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"cannot write the checkpoint: {error.strerror}", path=path) from error
+    with atomic_path(path, overwrite=True) as temporary:
+        temporary.write_bytes(to_bytes(arrays, {_HEADER: header}))
 
 
 def load(path: Path) -> Checkpoint:

@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 
 from restore_cli.console import Console
-from restore_cli.errors import InputError, OutputError
+from restore_cli.errors import InputError
+from restore_cli.media.atomic import atomic_path, output_error
 
 CSV_NAME = "log.csv"
 EVENTS_NAME = "tensorboard"
@@ -42,10 +43,6 @@ class TrainingLog:
         rows = []
         if step > 0 and self.path.exists():
             rows = [row for row in read_log(self.path) if row["step"] <= step]
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
         self._rewrite(rows)
         self._events = _open_events(self.path.parent / EVENTS_NAME, step, console)
 
@@ -73,7 +70,7 @@ class TrainingLog:
                 rows = read_log(self.path)
                 self._rewrite([*(rows[:-1] if same else rows), row])
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise output_error(error, self.path) from error
 
     def close(self) -> None:
         """Finish the event file."""
@@ -96,12 +93,8 @@ class TrainingLog:
             self._columns += [name for name in row if name not in self._columns]
         lines = [self._line(dict(zip(self._columns, self._columns, strict=True)))]
         lines += [self._line(row) for row in rows]
-        temporary = self.path.with_name(self.path.name + ".part")
-        try:
+        with atomic_path(self.path, overwrite=True) as temporary:
             temporary.write_bytes(b"".join(lines))
-            os.replace(temporary, self.path)
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
         self._last = rows[-1] if rows else {}
         self._last_start = sum(map(len, lines[:-1] if rows else lines))
 
@@ -221,7 +214,7 @@ def _open_events(folder: Path, step: int, console: Console | None):
         # purge_step hides what an earlier run wrote from that step on.
         return SummaryWriter(logdir=str(folder), purge_step=step + 1 if step else 0)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise output_error(error, folder) from error
 
 
 def _cell(value: float | str) -> str:
@@ -229,7 +222,3 @@ def _cell(value: float | str) -> str:
     if isinstance(value, str):
         return value
     return str(int(value)) if float(value).is_integer() else repr(value)
-
-
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write the training log: {error.strerror or error}", path=path)

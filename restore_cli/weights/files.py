@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from restore_cli.errors import OutputError, WeightsError
+from restore_cli.errors import WeightsError
+from restore_cli.media.atomic import atomic_path
 
 FORMAT = "restore-weights-1"
 MAX_HEADER = 16 << 20
@@ -95,33 +94,16 @@ def write(path: str | Path, weights: Weights, dtype: str = "float32", *,
         OutputError: the file exists or cannot be written.
         WeightsError: a value does not fit the dtype.
     """
-    path = Path(path)
     payload = _serialise(weights, dtype)
-    if path.exists() and not overwrite:
-        raise OutputError("exists already", path=path, hint="Use --overwrite to replace it")
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        with temporary.open("xb") as file:
-            for piece in payload:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise OutputError(f"cannot be written: {error.strerror or error}", path=path) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
+        file.writelines(payload)
 
 
 def _serialise(weights: Weights, dtype: str) -> list[bytes]:
     # The library's writer orders metadata at random; the format is simple enough to give the
     # same bytes every time: header length, JSON header, then the tensors.
     if dtype not in _TYPES:
-        raise WeightsError(f"cannot store weights as {dtype}", hint="float32 or float16")
+        raise WeightsError(f"cannot store weights as {dtype}", hint="Use float32 or float16")
     code, numpy_type = _TYPES[dtype]
     metadata = {**weights.metadata, "format": FORMAT, "arch": weights.arch,
                 "config": json.dumps(weights.config, sort_keys=True, allow_nan=False)}
@@ -171,4 +153,3 @@ def _checked(path: Path, metadata: dict[str, str], tensors: dict[str, np.ndarray
         raise WeightsError("has damaged metadata", path=path)
     draft = Draft(arch, config, tensors, normalisation=None, metadata=metadata)
     return fit(draft, lambda array: array, path)[0]
-

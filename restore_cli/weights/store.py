@@ -7,14 +7,14 @@ import datetime
 import difflib
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from restore_cli.console import Console
-from restore_cli.errors import RestoreError, WeightsError
+from restore_cli.errors import OutputError, RestoreError, WeightsError
+from restore_cli.media.atomic import atomic_path
 from restore_cli.runtime.paths import cache_dir
 from restore_cli.weights import manifest as manifests
 from restore_cli.weights.fetch import Fetched, Fetcher, is_offline
@@ -308,15 +308,11 @@ class Store:
             self._write_json(self.root / "trusted.json", trusted)
 
     def _write_json(self, path: Path, value: Any) -> None:
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         try:
-            temporary.write_text(json.dumps(value, indent=1), encoding="utf-8")
-            os.replace(temporary, path)
-        except OSError as error:
-            raise WeightsError(f"cannot be written: {error.strerror or error}",
-                               path=path) from error
-        finally:
-            temporary.unlink(missing_ok=True)
+            with atomic_path(path, overwrite=True) as temporary:
+                temporary.write_text(json.dumps(value, indent=1), encoding="utf-8")
+        except OutputError as error:
+            raise WeightsError(error.message, path=path, hint=error.hint) from error
 
     @contextlib.contextmanager
     def _lock(self, name: str) -> Iterator[None]:
