@@ -6,6 +6,7 @@ This is the only module that knows the numbers. Code below the command line rais
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 from pathlib import Path
 
@@ -91,6 +92,14 @@ class ShapeError(RestoreError, ValueError):
 
     def __init__(self, what: str, expected: str, actual: tuple[int, ...]):
         super().__init__(f"{what} has shape {tuple(actual)}, expected {expected}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """A hint that names the known name nearest to a mistyped one, or None when none is near."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]}?" if near else None
 
 
 class Terminated(BaseException):

@@ -43,16 +43,6 @@ class Network(nn.Module):
             value = params[key]
             value = value.numpy() if isinstance(value, jt.Var) else np.asarray(value)
             parameter.update(jt.array(np.ascontiguousarray(value.astype(str(parameter.dtype)))))
-        self.weights_changed()
-
-    def weights_changed(self) -> None:
-        """Drops whatever was derived from the weights; called after loading and training."""
-        for child in self.modules():
-            if isinstance(child, Network) and child is not self:
-                child._derived = None
-        self._derived = None
-
-    _derived = None
 
 
 class Lambda(nn.Module):

@@ -6,11 +6,11 @@ Weight files are checked against `Layout.shapes`, tiles are planned from
 
 from __future__ import annotations
 
-import difflib
+import math
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping
 
-from restore_cli.errors import WeightsError
+from restore_cli.errors import WeightsError, did_you_mean
 from restore_cli.nets.liif import shapes as liif
 
 Shapes = dict[str, tuple[int, ...]]
@@ -28,8 +28,6 @@ class Layout:
             when it depends on the whole image (global statistics).
         align: input sides must be multiples of this many pixels.
         scale: fixed integer magnification, or None when any scale can be asked for.
-        channels: widest per-pixel activations (input resolution, output resolution), the basis
-            of the memory model.
     """
 
     shapes: Shapes
@@ -37,19 +35,12 @@ class Layout:
     receptive_radius: int | None
     align: int
     scale: int | None
-    channels: tuple[int, int]
 
     @property
     def parameters(self) -> int:
         """Number of trainable values."""
-        total = 0
-        for key, shape in self.shapes.items():
-            if key not in self.optional:
-                size = 1
-                for side in shape:
-                    size *= side
-                total += size
-        return total
+        return sum(math.prod(shape) for key, shape in self.shapes.items()
+                   if key not in self.optional)
 
 
 def _liif_family(name: str) -> Callable[[Mapping[str, Any]], Layout]:
@@ -57,7 +48,7 @@ def _liif_family(name: str) -> Callable[[Mapping[str, Any]], Layout]:
         facts = liif.describe(name, config)
         unused = frozenset(k for k in facts.shapes if ".sub_mean." in f".{k}"
                            or ".add_mean." in f".{k}")
-        return Layout(facts.shapes, unused, facts.radius, 1, facts.scale, facts.channels)
+        return Layout(facts.shapes, unused, facts.radius, 1, facts.scale)
 
     return make
 
@@ -79,7 +70,6 @@ def layout(name: str, config: Mapping[str, Any]) -> Layout:
 def lookup(name: str, table: Mapping[str, Any]) -> Any:
     """`table[name]`, or a `WeightsError` that lists what there is."""
     if name not in table:
-        near = difflib.get_close_matches(name, list(table), n=1)
-        hint = f"Did you mean {near[0]}?" if near else "Known: " + ", ".join(sorted(table))
-        raise WeightsError(f"unknown architecture '{name}'", hint=hint)
+        raise WeightsError(f"unknown architecture '{name}'",
+                           hint=did_you_mean(name, table) or "Known: " + ", ".join(sorted(table)))
     return table[name]

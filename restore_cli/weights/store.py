@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import difflib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from restore_cli.console import Console
-from restore_cli.errors import OutputError, RestoreError, WeightsError
+from restore_cli.errors import OutputError, RestoreError, WeightsError, did_you_mean
 from restore_cli.media.atomic import atomic_path
 from restore_cli.runtime.paths import cache_dir
 from restore_cli.weights import manifest as manifests
@@ -105,9 +104,8 @@ class Store:
         """
         if name in self.manifest.entries:
             return self.manifest.entries[name]
-        near = difflib.get_close_matches(name, list(self.manifest.entries), n=1)
-        hint = f"Did you mean {near[0]}?" if near else "See 'restore weights list'"
-        raise WeightsError(f"no weights are called '{name}'", hint=hint)
+        raise WeightsError(f"no weights are called '{name}'", hint=did_you_mean(
+            name, self.manifest.entries) or "See 'restore weights list'")
 
     def status(self, name: str) -> Status:
         """State of one entry; its file, if any, is read and hashed."""

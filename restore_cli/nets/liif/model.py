@@ -86,14 +86,18 @@ class LIIF(Implicit):
     The decoder's first layer acts on the 3x3 unfolded features, so it is a 3x3 convolution at
     input resolution plus a small linear term in offset and cell; and since the ensemble's
     weights sum to one, the last layer acts after the blend. Both rewrites are exact.
+
+    Attributes:
+        ensemble: whether the four nearest features are blended.
+        cell: whether the decoder is told the size of the output's pixels.
     """
 
     def __init__(self, config: Mapping[str, Any]):
         config = shapes.fill(shapes.LIIF_DEFAULTS, config, "liif")
         super().__init__(config["encoder_spec"])
-        self._ensemble = bool(config["local_ensemble"])
+        self.ensemble = bool(config["local_ensemble"])
         self._unfold = bool(config["feat_unfold"])
-        self._cell = bool(config["cell_decode"])
+        self.cell = bool(config["cell_decode"])
         self._decodes = config["imnet_spec"] is not None
         if self._decodes:
             _, args = shapes.spec(config["imnet_spec"], "imnet_spec")
@@ -133,7 +137,7 @@ class LIIF(Implicit):
             return _rows(features)[flat.reshape(-1)].reshape(count, queries, 3)
         weight, bias, columns = self.split_first_layer()
         pre = _rows(nn.conv2d(features, weight, bias, padding=weight.shape[-1] // 2))
-        shifts = (-1, 1) if self._ensemble else (0,)
+        shifts = (-1, 1) if self.ensemble else (0,)
         picks = {(axis, s): self._pick(c, n, s)
                  for axis, c, n in ((0, y, h), (1, x, w)) for s in shifts}
         area = {key: offset.abs() for key, (_, offset) in picks.items()}
@@ -147,14 +151,14 @@ class LIIF(Implicit):
                 areas.append(area[0, -vy] * area[1, -vx] + 1e-9)
         rows, offsets = jt.stack(rows).reshape(-1), jt.stack(offsets).reshape(-1, 2)
         small = nn.matmul_transpose(offsets, columns[:, :2])
-        if self._cell:
+        if self.cell:
             scaled = cell * jt.array(np.array([h, w], np.float32))
             term = nn.matmul_transpose(scaled.reshape(-1, 2), columns[:, 2:])
             small = small.reshape(len(areas), -1, term.shape[-1]) + term
             small = small.reshape(-1, term.shape[-1])
         hidden = self.hidden_layers(pre[rows] + small)
         hidden = hidden.reshape(len(areas), count * queries, -1)
-        if self._ensemble:
+        if self.ensemble:
             areas = jt.stack(areas).reshape(len(rows) // (count * queries), -1, 1)
             hidden = (hidden * (areas / areas.sum(dim=0, keepdims=True)))
         return self.last_layer(hidden.sum(dim=0)).reshape(count, queries, -1)
@@ -195,7 +199,7 @@ class MetaSR(Implicit):
             index = grid.nearest(c + 1e-6, n)
             picks.append((index, (c - (index.float32() * 2 / n - 1)) * (n / 2)))
         (iy, ry), (ix, rx) = picks
-        hidden = self._hidden(ry, rx, cell[:, :, 0] * (h / 2))
+        hidden = self.hidden(ry, rx, cell[:, :, 0] * (h / 2))
         flat = (_batch_rows(count, h * w) + iy * w + ix).reshape(-1)
         weight, bias = self.kernel_convolutions()
         maps = _rows(nn.conv2d(features, weight, None, padding=1))[flat]
@@ -204,7 +208,8 @@ class MetaSR(Implicit):
         maps = maps.reshape(count * queries, 3, -1)
         return ((maps * hidden).sum(dim=2) + base).reshape(count, queries, 3)
 
-    def _hidden(self, ry, rx, ratio):
+    def hidden(self, ry, rx, ratio):
+        """Hidden vectors (M, 256) of M offsets (in input samples) and the cell ratio."""
         first = self.imnet.linears()[0]
         inputs = jt.stack([ry, rx, ratio], dim=-1)
         return nn.relu(first(inputs.reshape(-1, 3)))

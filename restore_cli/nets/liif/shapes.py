@@ -33,12 +33,11 @@ NAMES = ("liif", "metasr", *ENCODER_DEFAULTS, "mlp")
 
 @dataclass(frozen=True)
 class Facts:
-    """Shapes, receptive radius (None: whole image), fixed scale (None: any), channel widths."""
+    """Shapes, receptive radius (None: whole image), fixed scale (None: any)."""
 
     shapes: Shapes
     radius: int | None
     scale: int | None
-    channels: tuple[int, int]
 
 
 def fill(defaults: Mapping[str, Any], config: Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -70,7 +69,7 @@ def upsampling_steps(name: str, scale: int) -> list[int]:
     if scale in (2, 4) or (name != "rdn" and scale >= 2 and scale & (scale - 1) == 0):
         return [2] * (int(scale).bit_length() - 1)
     raise WeightsError(f"encoder '{name}' cannot upsample x{scale}",
-                       hint="x2, x3, x4" + ("" if name == "rdn" else ", x8, ..."))
+                       hint="It knows x2, x3, x4" + ("" if name == "rdn" else ", x8, ..."))
 
 
 def encoder_channels(name: str, args: Mapping[str, Any]) -> int:
@@ -102,23 +101,22 @@ def describe(name: str, config: Mapping[str, Any]) -> Facts:
     """
     if name == "mlp":
         args = fill(MLP_DEFAULTS, config, "mlp")
-        return Facts(_mlp(args["in_dim"], args["out_dim"], args["hidden_list"], ""), 0, 1, (0, 0))
+        return Facts(_mlp(args["in_dim"], args["out_dim"], args["hidden_list"], ""), 0, 1)
     if name in ENCODER_DEFAULTS:
         args = encoder_config(name, config)
         return Facts(_encoder(name, args, ""), _radius(name, args),
-                     1 if args["no_upsampling"] else args["scale"], (_width(name, args), 0))
+                     1 if args["no_upsampling"] else args["scale"])
     config = fill(LIIF_DEFAULTS if name == "liif" else METASR_DEFAULTS, config, name)
     encoder, args = spec(config["encoder_spec"], "encoder_spec")
     args = encoder_config(encoder, args)
     shapes = _encoder(encoder, args, "encoder.")
     radius, channels = _radius(encoder, args), encoder_channels(encoder, args)
-    width = _width(encoder, args)
     if name == "metasr":
         shapes.update(_mlp(3, channels * 27, [256], "imnet."))
-        return Facts(shapes, None if radius is None else radius + 1, None, (width + 771, 771))
+        return Facts(shapes, None if radius is None else radius + 1, None)
     if config["imnet_spec"] is None:
         # Queries only sample the encoder's RGB output; the nearest one may lie a pixel away.
-        return Facts(shapes, None if radius is None else radius + 1, args["scale"], (width, 3))
+        return Facts(shapes, None if radius is None else radius + 1, args["scale"])
     kind, mlp = spec(config["imnet_spec"], "imnet_spec")
     if kind != "mlp":
         raise WeightsError(f"unknown decoder '{kind}'", hint="Known: mlp")
@@ -126,16 +124,7 @@ def describe(name: str, config: Mapping[str, Any]) -> Facts:
     hidden = list(mlp["hidden_list"])
     shapes.update(_mlp(decoder_inputs(config, channels), mlp["out_dim"], hidden, "imnet."))
     reach = int(config["feat_unfold"]) + int(config["local_ensemble"])
-    first = hidden[0] if hidden else mlp["out_dim"]
-    return Facts(shapes, None if radius is None else radius + max(reach, 1), None,
-                 (width + first, max([*hidden, 3])))
-
-
-def _width(name: str, args: Mapping[str, Any]) -> int:
-    if name == "rdn":
-        blocks, layers, growth = RDN_CONFIGS[args["RDNconfig"]]
-        return blocks * args["G0"] + args["G0"] + layers * growth
-    return args["n_feats"] * 3
+    return Facts(shapes, None if radius is None else radius + max(reach, 1), None)
 
 
 def _radius(name: str, args: Mapping[str, Any]) -> int | None:

@@ -30,9 +30,9 @@ _CALL = """
 def render(model, features, size, cell_scale, window):
     """See `Implicit.render`."""
     (y0, y1), (x0, x1), (h, w), (oy, ox) = window
-    rows = native.local(grid.corners(h, size[0], y0, y1, model._ensemble), oy,
+    rows = native.local(grid.corners(h, size[0], y0, y1, model.ensemble), oy,
                         features.shape[2], "rows")
-    cols = native.local(grid.corners(w, size[1], x0, x1, model._ensemble), ox,
+    cols = native.local(grid.corners(w, size[1], x0, x1, model.ensemble), ox,
                         features.shape[3], "columns")
     cell = np.array([2 * h / size[0], 2 * w / size[1]], np.float32) * np.float32(cell_scale)
     form = fused if native.fits() and len(model.imnet.linears()) > 1 else plain
@@ -50,7 +50,7 @@ def plain(model, features, rows, cols, cell):
         (N, 3, number of rows, number of columns).
     """
     weight, bias, columns = model.split_first_layer()
-    if model._cell:
+    if model.cell:
         term = nn.matmul_transpose(jt.array(cell.reshape(1, 2)), columns[:, 2:])
         bias = bias + term.reshape(-1)
     pre = nn.conv2d(features, weight, bias, padding=weight.shape[-1] // 2)
@@ -109,8 +109,8 @@ def _pack(model, cell) -> np.ndarray:
     """
     first, *hidden, last = model.imnet.linears()
     weight, bias = first.weight.numpy(), first.bias.numpy()
-    columns = weight[:, weight.shape[1] - (4 if model._cell else 2):]
-    if model._cell:
+    columns = weight[:, weight.shape[1] - (4 if model.cell else 2):]
+    if model.cell:
         bias = bias + columns[:, 2:] @ cell
     parts = [columns[:, 0], columns[:, 1], bias]
     for layer in hidden:

@@ -120,7 +120,7 @@ def plain(model, features, row, col, ratio):
 def _hidden(model, ry, rx, ratio):
     """Hidden vectors (M, 256) of offsets."""
     ry, rx = (jt.array(np.ascontiguousarray(r, np.float32).reshape(-1)) for r in (ry, rx))
-    return model._hidden(ry, rx, jt.full(ry.shape, ratio))
+    return model.hidden(ry, rx, jt.full(ry.shape, ratio))
 
 
 def _take(maps, axis, index):

@@ -27,8 +27,8 @@ def _both(module, features, size):
     from restore_cli.nets.ops import liif_render
 
     h, w = features.shape[2:]
-    rows = grid.corners(h, size[0], 0, size[0], module._ensemble)
-    cols = grid.corners(w, size[1], 0, size[1], module._ensemble)
+    rows = grid.corners(h, size[0], 0, size[0], module.ensemble)
+    cols = grid.corners(w, size[1], 0, size[1], module.ensemble)
     cell = np.array([2 * h / size[0], 2 * w / size[1]], np.float32)
     with jt.no_grad():
         return [form(module, features, rows, cols, cell).numpy()
