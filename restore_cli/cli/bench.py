@@ -14,8 +14,6 @@ from restore_cli.errors import UsageError
 bench = typer.Typer(no_args_is_help=True, help="Time commands and networks on this machine.")
 WHAT, RESULTS = "What to time", "Results"
 
-PARTS = ("encoder", "decoder", "network", "pipeline")
-
 
 def register(app: typer.Typer) -> None:
     """Adds `restore bench`."""
@@ -27,19 +25,18 @@ def upscale(
     context: typer.Context,
     size: Annotated[str, typer.Option(help="Input size, WIDTHxHEIGHT.",
                                       rich_help_panel=WHAT)] = "128x128",
-    scale: Annotated[float, typer.Option(help="Enlargement.", rich_help_panel=WHAT)] = 4.0,
+    scale: Annotated[str, typer.Option("--scale", "-s", metavar="S", help="Enlargement.",
+                                       rich_help_panel=WHAT)] = "4",
     part: Annotated[list[str] | None, typer.Option(
         help="encoder, decoder, network (both) or pipeline (file to file); several with commas "
         "or repeated. Default: all.", rich_help_panel=WHAT)] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Rounds; each runs every part once.",
                                         rich_help_panel=WHAT)] = 5,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Name of known weights.",
-                                              rich_help_panel=WHAT)] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", "-w", help="Weight file.",
-                                                 rich_help_panel=WHAT)] = None,
+    model: shared.Model = None,
+    weights: shared.Weights = None,
     random: Annotated[bool, typer.Option(
         "--random", help="Random weights: times --model without its file.",
-        rich_help_panel=WHAT)] = False,
+        rich_help_panel=shared.MODEL)] = False,
     against: Annotated[str | None, typer.Option(
         help="torch: time the same network in plain PyTorch too, in turns.",
         rich_help_panel=WHAT)] = None,
@@ -59,22 +56,19 @@ def upscale(
 
     --memory and --tile apply to the pipeline; the bare network takes the input whole.
     """
-    if model is not None and weights is not None:
-        raise UsageError("give either --model or --weights")
     if random and weights is not None:
         raise UsageError("--random needs no --weights", hint="Name the network with --model")
     if against not in (None, "torch"):
         raise UsageError(f"cannot compare with '{against}'", hint="Known: torch")
-    if not 1 <= scale <= 100:  # also refuses NaN
-        raise UsageError(f"--scale {scale:g} is no number from 1 to 100")
-    parts = _parts(part) if part else PARTS
+    factor = shared.scale(scale)
     console = shared.console(context, json=json, quiet=quiet, no_progress=no_progress, debug=debug)
-    from restore_cli.jobs.bench import BenchRequest, run
+    from restore_cli.jobs.bench import PARTS, BenchRequest, run
 
     status = run(BenchRequest(
-        model=model, weights=weights, random=random, size=_size(size, scale),
-        scale=scale, parts=parts, repeat=repeat, against=against, output=output,
-        overwrite=overwrite, device=device, threads=threads, memory=memory, tile=tile), console)
+        model=model, weights=weights, random=random, size=_size(size, factor), scale=factor,
+        parts=_parts(part, PARTS) if part else PARTS, repeat=repeat, against=against,
+        output=output, overwrite=overwrite, device=device, threads=threads, memory=memory,
+        tile=tile), console)
     raise typer.Exit(int(status))
 
 
@@ -90,10 +84,10 @@ def _size(text: str, scale: float) -> tuple[int, int]:
     return height, width
 
 
-def _parts(texts: list[str]) -> tuple[str, ...]:
+def _parts(texts: list[str], known: tuple[str, ...]) -> tuple[str, ...]:
     """Parts named by ``--part``, each once, in the usual order."""
     named = [text.strip() for text in ",".join(texts).split(",")]
     for name in named:
-        if name not in PARTS:
-            raise UsageError(f"unknown part '{name}'", hint="Known: " + ", ".join(PARTS))
-    return tuple(name for name in PARTS if name in named)
+        if name not in known:
+            raise UsageError(f"unknown part '{name}'", hint="Known: " + ", ".join(known))
+    return tuple(name for name in known if name in named)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +12,7 @@ from restore_cli.errors import UsageError
 
 evaluate = typer.Typer(no_args_is_help=True,
                        help="Score networks on test sets, or images against references.")
-DATA, MODEL, RESULTS = "Data", "Model", "Results"
-
-PROTOCOLS = ("benchmark", "classic", "div2k", "rgb")
+DATA, RESULTS = "Data", "Results"
 
 
 def register(app: typer.Typer) -> None:
@@ -40,9 +37,8 @@ def liif(
         rich_help_panel=DATA)] = False,
     model: Annotated[str | None, typer.Option(
         "--model", "-m", help="Name of known weights, or bicubic for the baseline alone.",
-        rich_help_panel=MODEL)] = None,
-    weights: Annotated[Path | None, typer.Option(
-        "--weights", "-w", help="Weight file.", rich_help_panel=MODEL)] = None,
+        rich_help_panel=shared.MODEL)] = None,
+    weights: shared.Weights = None,
     csv: Annotated[Path | None, typer.Option(
         "--csv", help="Write every image's scores.", rich_help_panel=RESULTS)] = None,
     plots: Annotated[Path | None, typer.Option(
@@ -67,9 +63,8 @@ def liif(
     """
     if model is not None and weights is not None:
         raise UsageError("give either --model or --weights")
-    if protocol not in PROTOCOLS:
-        raise UsageError(f"unknown protocol '{protocol}'", hint="Known: " + ", ".join(PROTOCOLS))
-    scales = _scales(scale) if scale else None
+    # In the order given, each once.
+    scales = list(dict.fromkeys(map(shared.scale, ",".join(scale).split(",")))) if scale else None
     console = shared.console(context, json=json, quiet=quiet, no_progress=no_progress, debug=debug)
     from restore_cli.jobs.evaluate import EvaluateRequest, run
 
@@ -103,18 +98,3 @@ def pair(
     from restore_cli.jobs.compare_pairs import PairRequest, run
 
     raise typer.Exit(int(run(PairRequest(first, second, border, affine), console)))
-
-
-def _scales(texts: list[str]) -> list[float]:
-    """Scales from ``2``, ``3,4.5`` ..., in the order given, each once."""
-    found: list[float] = []
-    for text in ",".join(texts).split(","):
-        try:
-            scale = float(text.strip().lower().removeprefix("x"))
-        except ValueError:
-            scale = math.nan
-        if not 1 <= scale <= 100:  # also refuses NaN
-            raise UsageError(f"--scale {text.strip() or 'nothing'} is no number from 1 to 100")
-        if scale not in found:
-            found.append(scale)
-    return found

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import List, Optional
+import math
+from typing import Annotated, List, Optional
 
 import typer
-from typing_extensions import Annotated
 
 from restore_cli.console import Console
+from restore_cli.errors import UsageError
 
-OUTPUT, COMPUTE, TALK = "Input and output", "Compute", "Messages"
+MODEL, OUTPUT, COMPUTE, TALK = "Model", "Input and output", "Compute", "Messages"
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.",
                                     rich_help_panel=TALK)]
@@ -18,6 +19,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and er
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bars.",
                                           rich_help_panel=TALK)]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", rich_help_panel=TALK)]
+
+Model = Annotated[Optional[str], typer.Option(
+    "--model", "-m", help="Name of known weights; see 'restore weights list --task upscale'.",
+    rich_help_panel=MODEL)]
+Weights = Annotated[Optional[str], typer.Option(
+    "--weights", "-w", metavar="FILE", help="Weight file of your own.", rich_help_panel=MODEL)]
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.",
                                      rich_help_panel=COMPUTE)]
@@ -51,6 +58,21 @@ Shard = Annotated[Optional[str], typer.Option(
     rich_help_panel=OUTPUT)]
 Files = Annotated[Optional[List[str]], typer.Argument(
     metavar="FILES...", help="Files, folders or patterns; - is stdin.")]
+
+
+def scale(text: str) -> float:
+    """A scale such as ``2``, ``7.5`` or ``x3``.
+
+    Raises:
+        UsageError: no number from 1 to 100.
+    """
+    try:
+        found = float(text.strip().lower().removeprefix("x"))
+    except ValueError:
+        found = math.nan
+    if not 1 <= found <= 100:  # also refuses NaN
+        raise UsageError(f"--scale {text.strip() or 'nothing'} is no number from 1 to 100")
+    return found
 
 
 def console(context: typer.Context, *, json: bool = False, quiet: bool = False,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Optional
+from typing import Annotated, List, Optional
 
 import typer
-from typing_extensions import Annotated
 
 from restore_cli.cli import options as shared
 from restore_cli.errors import UsageError
@@ -125,8 +124,3 @@ def liif(
         minutes=minutes, resume=resume, device=device, threads=threads, workers=workers,
         licence=licence), console)
     raise typer.Exit(int(status))
-
-
-@train.callback()
-def _group() -> None:
-    """Train networks on your own or generated images."""

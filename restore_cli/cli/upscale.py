@@ -8,7 +8,7 @@ import typer
 
 from restore_cli.cli import options as shared
 
-SIZE, MODEL = "Size", "Model"
+SIZE = "Size"
 
 
 def register(app: typer.Typer) -> None:
@@ -25,21 +25,17 @@ def upscale(
     size: Annotated[str | None, typer.Option(
         "--size", metavar="WxH", help="Exact size of the output in pixels.",
         rich_help_panel=SIZE)] = None,
-    model: Annotated[str | None, typer.Option(
-        "--model", "-m", help="Name of known weights; see 'restore weights list --task upscale'.",
-        rich_help_panel=MODEL)] = None,
-    weights: Annotated[str | None, typer.Option(
-        "--weights", "-w", metavar="FILE", help="Weight file of your own.",
-        rich_help_panel=MODEL)] = None,
+    model: shared.Model = None,
+    weights: shared.Weights = None,
     cell_clamp: Annotated[bool, typer.Option(
         "--cell-clamp", help="Beyond x4, tell the network pixels no smaller than those of x4: "
-        "softer, with fewer artefacts.", rich_help_panel=MODEL)] = False,
+        "softer, with fewer artefacts.", rich_help_panel=shared.MODEL)] = False,
     self_ensemble: Annotated[bool, typer.Option(
         "--self-ensemble", help="Mean over the eight flips and turns: a little better, eight "
-        "times the work.", rich_help_panel=MODEL)] = False,
+        "times the work.", rich_help_panel=shared.MODEL)] = False,
     truncate: Annotated[bool, typer.Option(
         "--truncate", help="Cut fractions instead of rounding, as the published LIIF demo does.",
-        rich_help_panel=MODEL)] = False,
+        rich_help_panel=shared.MODEL)] = False,
     output: shared.Output = None,
     suffix: Annotated[str | None, typer.Option(
         "--suffix", help="Added to names; default: the scale, such as _x2, beside the input, and "

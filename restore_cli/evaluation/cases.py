@@ -15,7 +15,7 @@ from restore_cli.training.degradations import bicubic
 
 DEFAULT_SCALES = (2.0, 3.0, 4.0)
 
-_LAYOUTS = ("expected HR/ and LR_bicubic/X2/ …, files named *_HR and *_LR, folders x2/ x3/ … of "
+_LAYOUTS = ("Expected HR/ and LR_bicubic/X2/ …, files named *_HR and *_LR, folders x2/ x3/ … of "
             "such files, or a folder of high-resolution images")
 _SCALE_FOLDER = re.compile(r"(?:image_SRF_|x)(\d+)$", re.IGNORECASE)
 _SCALE_IN_NAME = re.compile(r"_(?:SRF_|x)(\d+)$", re.IGNORECASE)
@@ -121,12 +121,8 @@ def _make_low(high: np.ndarray, case: Case) -> tuple[np.ndarray, np.ndarray]:
     return low, to_float(high)
 
 
-def read_unit_rgb(path: Path) -> np.ndarray:
-    """An image file as float32 (H, W, 3) RGB in [0, 1]; grey is repeated, alpha dropped."""
-    return to_float(_read_rgb(path))
-
-
 def _read_rgb(path: Path) -> np.ndarray:
+    """An image file as (H, W, 3) RGB of its own depth; grey is repeated, alpha dropped."""
     from restore_cli.media import images
 
     image = images.read(path)
@@ -149,7 +145,7 @@ def _upstream_layout(folder: Path, label: str) -> tuple[list[Case], list[Path]]:
                 names = [name for name in _low_names(_base(path), scale) if name in low]
                 if not names:
                     raise InputError(f"has no counterpart in {place}", path=path,
-                                     hint=f"expected {_base(path)}x{scale}{path.suffix}")
+                                     hint=f"Expected {_base(path)}x{scale}{path.suffix}")
                 pairs.append(Case(label, _base(path), float(scale), path, low[names[0]]))
     return pairs, sources
 
@@ -168,7 +164,7 @@ def _flat_layout(folder: Path, label: str,
         try:
             if partner is None:
                 raise InputError("has no counterpart", path=path,
-                                 hint=f"expected {path.stem[:-3]}_LR{path.suffix} beside it")
+                                 hint=f"Expected {path.stem[:-3]}_LR{path.suffix} beside it")
             scale = _scale_of(path, partner)
         except InputError as error:
             if on_error is None:

@@ -13,9 +13,9 @@ from restore_cli.evaluation.protocols import Result
 from restore_cli.evaluation.report import means
 from restore_cli.media.atomic import atomic_path
 
-# Okabe and Ito's palette: told apart by colour-blind readers and in grey print.
 NAMES = ("psnr.png", "images.png")
 
+# Okabe and Ito's palette: told apart by colour-blind readers and in grey print.
 _BASELINE, _MODEL = "#999999", "#0072B2"
 _SCALES = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -27,7 +27,7 @@ def require() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise UsageError("plots need matplotlib, which is not installed",
-                         hint="pip install 'restore-cli[eval]'") from error
+                         hint="Type: pip install 'restore-cli[eval]'") from error
     # Matplotlib asks NumPy for the limits of its floats. Asked before Jittor's libraries switch
     # denormal numbers off for the process, NumPy does not warn about that.
     np.finfo(np.float32), np.finfo(np.float64)

@@ -36,14 +36,12 @@ class Protocol:
         luma: compare BT.601 studio-range luma instead of RGB.
         margin: pixels cut on each side beyond the scale; None cuts nothing at all.
         rounded: the luma is rounded to 8 bits before comparing.
-        about: one line for the help.
     """
 
     name: str
     luma: bool
     margin: int | None
     rounded: bool
-    about: str
 
     def border(self, scale: float) -> int:
         """Pixels cut on each side; a fractional scale counts as the next whole one."""
@@ -74,12 +72,13 @@ class Protocol:
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        Protocol("benchmark", True, 0, False,
-                 "Set5, Set14, B100, Urban100 as in the LIIF paper: luma, border = scale"),
-        Protocol("classic", True, 0, True,
-                 "the same with luma rounded to 8 bits, as in the MATLAB-made tables"),
-        Protocol("div2k", False, 6, False, "DIV2K as in the LIIF paper: RGB, border = scale + 6"),
-        Protocol("rgb", False, None, False, "RGB, no border"),
+        # Set5, Set14, B100 and Urban100 as in the LIIF paper.
+        Protocol("benchmark", luma=True, margin=0, rounded=False),
+        # The same as in the tables that were made with MATLAB.
+        Protocol("classic", luma=True, margin=0, rounded=True),
+        # DIV2K as in the LIIF paper.
+        Protocol("div2k", luma=False, margin=6, rounded=False),
+        Protocol("rgb", luma=False, margin=None, rounded=False),
     )
 }
 
@@ -89,14 +88,13 @@ class Result:
     """What one image scored.
 
     Attributes:
-        low_size, size: (height, width) before and after.
+        size: (height, width) of the prediction.
         model: the network's score; None when only the baseline was asked for.
         baseline: the score of Pillow's bicubic, treated in the same way.
         seconds: time the network took, files and metrics not counted.
     """
 
     case: Case
-    low_size: tuple[int, int]
     size: tuple[int, int]
     model: Score | None
     baseline: Score
@@ -123,7 +121,7 @@ def evaluate(case: Case, upscale: Upscale | None, protocol: Protocol, *,
     if min(size) <= 2 * protocol.border(case.scale):
         raise InputError(f"{size[1]}x{size[0]} pixels leave nothing inside the border of "
                          f"{protocol.border(case.scale)} that '{protocol.name}' cuts",
-                         path=case.hr, hint="use --protocol rgb")
+                         path=case.hr, hint="Use --protocol rgb")
     enlarged = _finish(bicubic.resize(low, size), quantise)
     baseline = protocol.score(enlarged, high, case.scale)
     model, seconds = None, 0.0
@@ -138,7 +136,7 @@ def evaluate(case: Case, upscale: Upscale | None, protocol: Protocol, *,
         model = protocol.score(enlarged, high, case.scale)
     if keep is not None:
         keep(case, enlarged)
-    return Result(case, low.shape[:2], size, model, baseline, seconds)
+    return Result(case, size, model, baseline, seconds)
 
 
 def _finish(image: np.ndarray, quantise: bool) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import tempfile
 import time
@@ -40,7 +41,7 @@ class BenchRequest:
     """
 
     model: str | None = None
-    weights: Path | None = None
+    weights: str | None = None
     random: bool = False
     size: tuple[int, int] = (128, 128)
     scale: float = 4.0
@@ -181,23 +182,14 @@ class _Subject:
         from restore_cli.jobs import upscale
 
         self.target.unlink(missing_ok=True)
-        quiet = Console(stdin=self._console.stdin, stdout=_Nowhere(), stderr=self._console.stderr)
+        quiet = Console(stdin=self._console.stdin, stdout=io.BytesIO(),
+                        stderr=self._console.stderr)
         quiet.quiet = True
         request = self._request
         upscale.run(upscale.UpscaleRequest(
             inputs=[str(self.source)], output=str(self.target), scale=f"{request.scale:g}",
             weights=str(self._file), device=self.engine.device, threads=self.engine.threads,
             memory=request.memory, tile=request.tile), quiet)
-
-
-class _Nowhere:
-    """A stream that keeps the timed command's results off standard output."""
-
-    def write(self, data: bytes) -> int:
-        return len(data)
-
-    def flush(self) -> None:
-        pass
 
 
 def _measure(request: BenchRequest, subject: _Subject, worker: bench_torch.Worker | None,

@@ -60,7 +60,7 @@ class Report:
         first = (f"{facts['model']}, {facts['input']} -> {facts['output']}, {facts['device']}, "
                  f"{facts['threads']} threads, {facts['rounds']} rounds, peak memory "
                  f"{show(self.peak_memory)}")
-        lines = [first, columns(*self._columns(1000, "{:.1f}"))]
+        lines = [first, columns(*self._columns())]
         if self.differences:
             lines.append("largest difference to PyTorch: " + ", ".join(
                 f"{name} {value:.1e}" for name, value in self.differences.items()))
@@ -70,7 +70,7 @@ class Report:
 
     def markdown(self) -> str:
         """A table for a README, with the facts above it."""
-        header, rows = self._columns(1000, "{:.1f}")
+        header, rows = self._columns()
         facts = "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in self.facts.items())
         lines = [facts + f"; peak memory: {show(self.peak_memory)}", "",
                  "| " + " | ".join(header) + " |",
@@ -91,15 +91,18 @@ class Report:
             return json.dumps(self.records(), indent=1, allow_nan=False) + "\n"
         return self.markdown()
 
-    def _columns(self, factor: float, form: str) -> tuple[list[str], list[list[str]]]:
+    def _columns(self) -> tuple[list[str], list[list[str]]]:
+        def milliseconds(seconds: list[float]) -> list[str]:
+            return [f"{1000 * value:.1f}" for value in spread(seconds)]
+
         header = ["part", "ms min", "median", "max"]
         if any(timing.theirs for timing in self.timings):
             header += ["PyTorch min", "median", "max", "ratio min", "median", "max"]
         rows = []
         for timing in self.timings:
-            row = [timing.part, *(form.format(value * factor) for value in spread(timing.ours))]
+            row = [timing.part, *milliseconds(timing.ours)]
             if timing.theirs:
-                row += [form.format(value * factor) for value in spread(timing.theirs)]
+                row += milliseconds(timing.theirs)
                 row += [f"{value:.2f}" for value in spread(timing.ratios)]
             rows.append(row)
         return header, rows

@@ -30,7 +30,8 @@ def require() -> None:
     """Raises a UsageError with the command that installs PyTorch when it is missing."""
     if importlib.util.find_spec("torch") is None:
         raise UsageError("--against torch needs PyTorch, which is not installed",
-                         hint="pip install torch --index-url https://download.pytorch.org/whl/cpu")
+                         hint="Type: pip install torch --index-url "
+                              "https://download.pytorch.org/whl/cpu")
 
 
 class Network:

@@ -47,7 +47,7 @@ class EvaluateRequest:
     scales: Sequence[float] | None = None
     protocol: str = "benchmark"
     model: str | None = None
-    weights: Path | None = None
+    weights: str | None = None
     quantise: bool = False
     csv: Path | None = None
     plots: Path | None = None
@@ -61,7 +61,7 @@ class EvaluateRequest:
 
 def run(request: EvaluateRequest, console: Console) -> ExitStatus:
     """Scores all images; one failing does not stop the others."""
-    _check_outputs(request)
+    _check(request)
     failures: list[RestoreError] = []
 
     def failed(error: RestoreError) -> None:
@@ -147,8 +147,11 @@ def _report(request: EvaluateRequest, name: str, results: list[Result],
             console.info(f"{path}: written")
 
 
-def _check_outputs(request: EvaluateRequest) -> None:
+def _check(request: EvaluateRequest) -> None:
     """Refuses before hours of work what would fail after them."""
+    if request.protocol not in protocols.PROTOCOLS:
+        raise UsageError(f"unknown protocol '{request.protocol}'",
+                         hint="Known: " + ", ".join(protocols.PROTOCOLS))
     if request.plots:
         plots.require()
     wanted = [request.csv] if request.csv else []

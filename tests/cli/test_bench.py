@@ -8,7 +8,6 @@ import json
 
 import pytest
 
-from restore_cli.cli import bench as command
 from restore_cli.cli.app import main
 from restore_cli.console import Console
 from restore_cli.jobs import bench, bench_torch
@@ -122,7 +121,3 @@ def test_a_network_too_large_for_the_memory_is_refused(restore, engine, tiny):
     status, _, err = restore("bench", "upscale", "--size", "8000x8000", "--scale", "2",
                              "--memory", "8G", "--weights", tiny, "--part", "encoder")
     assert status == 5 and "--part pipeline" in err
-
-
-def test_the_command_knows_every_part():
-    assert command.PARTS == bench.PARTS

@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from restore_cli.cli import evaluate
 from restore_cli.cli.app import main
 from restore_cli.console import Console
-from restore_cli.evaluation.protocols import PROTOCOLS
 
 
 @pytest.fixture
@@ -110,10 +108,6 @@ def test_missing_data_is_named(restore, tmp_path):
 def test_unknown_model_is_a_weights_error(restore, photos):
     status, _, err = restore("evaluate", "liif", "--data", photos, "--model", "no-such-network")
     assert status == 4 and "no-such-network" in err
-
-
-def test_the_command_knows_every_protocol():
-    assert evaluate.PROTOCOLS == tuple(PROTOCOLS)
 
 
 def test_network_from_a_file(restore, photos, golden_weights, engine):

@@ -133,12 +133,12 @@ def test_images_smaller_than_the_scale_are_refused(tmp_path):
 
 def test_grey_is_repeated_and_alpha_dropped(tmp_path):
     grey = _save(tmp_path / "grey.png", mode="L")
-    rgb = cases.read_unit_rgb(grey)
+    _, rgb = cases.load(Case("set", "grey", 1, grey))
     assert rgb.shape == (18, 24, 3) and (rgb[..., 0] == rgb[..., 2]).all()
     pixels = np.random.default_rng(1).integers(0, 256, (5, 6, 4), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "rgba.png")
-    np.testing.assert_array_equal(np.round(cases.read_unit_rgb(tmp_path / "rgba.png") * 255),
-                                  pixels[..., :3])
+    _, rgb = cases.load(Case("set", "rgba", 1, tmp_path / "rgba.png"))
+    np.testing.assert_array_equal(np.round(rgb * 255), pixels[..., :3])
 
 
 def test_set5_as_it_comes(shared_data):

@@ -16,7 +16,7 @@ from restore_cli.evaluation.protocols import Result, Score
 
 def _result(name="a", scale=2.0, psnr=30.0, baseline=28.0, model=True, lr=Path("lr.png"),
             data="Set", ssim=0.9):
-    return Result(Case(data, name, scale, Path("hr.png"), lr), (10, 12), (20, 24),
+    return Result(Case(data, name, scale, Path("hr.png"), lr), (20, 24),
                   Score(psnr, ssim) if model else None, Score(baseline, 0.8), 0.5)
 
 
