@@ -70,7 +70,7 @@ def _upscale(device: str, console: Console) -> None:
 
 def _weights(task: str, folder: Path) -> Path:
     """The task's default weights, or random ones of the same network while they are missing."""
-    from restore_cli.nets import registry
+    from restore_cli.jobs.bench import random_weights
     from restore_cli.weights import files
     from restore_cli.weights.store import Store
 
@@ -79,10 +79,8 @@ def _weights(task: str, folder: Path) -> Path:
         return store.find(None, task)
     except WeightsError:
         entry = store.manifest.default(task)
-    network = registry.build(entry.arch, entry.config)
-    tensors = {name: value.numpy() for name, value in network.state_dict().items()}
     path = folder / "random.safetensors"
-    files.write(path, files.Weights(entry.arch, dict(entry.config), tensors, {}))
+    files.write(path, random_weights(entry.arch, entry.config))
     return path
 
 

@@ -14,7 +14,6 @@ from restore_cli.media.metadata import Metadata
 from restore_cli.media.model import Image
 
 CODESTREAM = b"\xff\x0a"
-CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 _SRGB_CURVE, _LINEAR = 13, 8
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 

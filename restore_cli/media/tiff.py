@@ -72,15 +72,6 @@ def read(stream: BinaryIO, path: str | Path, max_pixels: int | None = None, page
     return Image(pixels, metadata=metadata, format="TIFF", bits=bits, notes=tuple(notes)), turned
 
 
-def count_pages(path: str | Path) -> int:
-    """Number of full-size pages, or of planes for an ImageJ stack stored without pages."""
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
-        full = [p for p in file.pages if not int(getattr(p, "subfiletype", 0) or 0) & 5]
-        return max(len(full), _hyperstack(file), 1)
-
-
 def _directory(stream: BinaryIO, offset: int) -> ifd.Directory:
     order, first, big = ifd.header(stream)
     found = ifd.read(stream, order, offset or first, big)

@@ -194,7 +194,7 @@ def _choose_device(facts: Facts, asked: str) -> tuple[str, tuple[str, ...]]:
                        "(--device cpu silences this)",)
     if problem:
         raise DeviceError(f"{wanted} cannot be used: {problem}",
-                          hint="restore doctor tells more; --device cpu works without a GPU")
+                          hint="Type: restore doctor, or use --device cpu, which needs no GPU")
     index = int(wanted.partition(":")[2] or 0)
     if index >= facts.cuda.devices:
         raise DeviceError(f"there is no cuda:{index}: the driver reports {facts.cuda.devices} "

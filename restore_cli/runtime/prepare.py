@@ -49,7 +49,7 @@ def ensure(plan: Plan, console: Console | None = None) -> None:
         if status != 0:
             break
     raise DeviceError(f"Jittor's core could not be compiled ({_reason(log, status)}; all of it "
-                      f"in {log})", hint="restore doctor looks for the cause")
+                      f"in {log})", hint="Type: restore doctor")
 
 
 def compile_core(text: str) -> None:
@@ -114,7 +114,7 @@ def _show(child: subprocess.Popen, plan: Plan, console: Console | None) -> None:
                 said = time.monotonic()
                 console.info(f"compiled {done} of about {OBJECTS} files "
                              f"in {said - begun:.0f} s ...")
-    console.info(f"Jittor is ready ({time.monotonic() - begun:.0f} s).")
+    console.info(f"Jittor is ready ({time.monotonic() - begun:.0f} s)")
 
 
 def _minutes(plan: Plan) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Iterator, Sequence
 
@@ -15,24 +16,6 @@ from restore_cli.training.datasets.prefetch import Prefetcher
 from restore_cli.training.datasets.samplers import Sampler
 from restore_cli.training.datasets.validation import ValidationPair
 from restore_cli.weights.files import Weights, write
-
-# The small network that ships with the package: half the width of EDSR-baseline, and a decoder
-# of three layers of 64, so that a photograph takes seconds on two cores.
-COMPACT = {
-    "encoder_spec": {"name": "edsr-baseline",
-                     "args": {"no_upsampling": True, "n_resblocks": 16, "n_feats": 32}},
-    "imnet_spec": {"name": "mlp", "args": {"out_dim": 3, "hidden_list": [64, 64, 64]}},
-}
-
-
-def published(encoder: str, decoder: str = "liif", **options: Any) -> dict[str, Any]:
-    """Configuration of a published model, e.g. ``published("rdn")`` for RDN-LIIF."""
-    config: dict[str, Any] = {
-        "encoder_spec": {"name": encoder, "args": {"no_upsampling": True}}, **options}
-    if decoder == "liif":
-        config["imnet_spec"] = {"name": "mlp",
-                                "args": {"out_dim": 3, "hidden_list": [256] * 4}}
-    return config
 
 
 class LiifRecipe:
@@ -82,8 +65,6 @@ class LiifRecipe:
     def export(self, path: Path, weights: dict[str, np.ndarray], scores: dict[str, float],
                step: int) -> None:
         """Writes weights that `restore upscale --weights` takes."""
-        import json
-
         training = {"settings": self.settings, "step": step, "validation": scores}
         metadata = {**self._facts, "training": json.dumps(training)}
         write(path, Weights(self._arch, self._config, weights, metadata), overwrite=True)

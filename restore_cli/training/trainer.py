@@ -57,6 +57,7 @@ class Plan:
             and exported; 0 uses the weights themselves.
         validate_every, checkpoint_every, log_every: in steps.
         minutes: stop (with a checkpoint) after this much time; None never.
+        free_settings: settings that a resumed run may change.
     """
 
     steps: int
@@ -80,8 +81,8 @@ class Trainer:
         self._state = recipe.network.state_dict()
         trained = {k: p for k, p in self._state.items() if not p.is_stop_grad()}
         self.adam = Adam(trained)
-        self._average = {k: p.numpy().copy() for k, p in trained.items()} if plan.average else {}
-        self._average = {k: jt.array(v).stop_grad() for k, v in self._average.items()}
+        self._average = {k: jt.array(p.numpy()).stop_grad()
+                         for k, p in trained.items()} if plan.average else {}
         self.step = 0
 
     def resume(self) -> bool:

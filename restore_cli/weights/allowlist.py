@@ -18,7 +18,6 @@ from restore_cli.weights.tensors import PLAIN, STORAGES, Budget, Tensor, size, v
 _STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
 STORAGE_TYPES = {f"{module}.{name}": dtype
                  for module in _STORAGE_MODULES for name, dtype in STORAGES.items()}
-UNTYPED = frozenset(f"{module}.UntypedStorage" for module in _STORAGE_MODULES)
 TORCH_DTYPES = {f"torch.{dtype}": dtype for dtype in PLAIN}
 _NUMPY = ("numpy.core", "numpy._core")
 _DTYPE_CODE = re.compile(r"[<>=|]?(b1|\?|[iu][1248]|f[248]|c8|c16)")

@@ -35,7 +35,6 @@ class Draft:
     Attributes:
         arch, config: as `restore_cli.nets.registry.build` takes them.
         tensors: lazy tensors of the file under our keys.
-        scale: by key, a factor the tensor is multiplied by, for converters that must.
         unused: names of parts of the file that are left behind, such as "optimizer".
         notes: sentences for the user about what was assumed.
         normalisation: (mean, std) per channel of RGB in [0, 1]: the network sees

@@ -10,7 +10,6 @@ import mmap
 import re
 import struct
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from restore_cli.weights.tensors import Budget, Storage, Tensor, item_size, size
 
 MAX_MEMBERS = 200_000
 MAX_DEPTH = 32
-MAX_NODES = 1_000_000
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 # What zipfile raises for damaged archives, beside its own BadZipFile.
@@ -290,17 +288,3 @@ def is_tensor(value: Any) -> bool:
 def shape_of(value: Any) -> tuple[int, ...]:
     """Shape of a tensor of a checkpoint, without fetching it."""
     return tuple(allowlist.finished(value).shape)
-
-
-def tensors_in(value: Any, limit: int = MAX_NODES) -> Iterator[str]:
-    """Dotted paths of all tensors below `value`, shared parts visited once."""
-    seen: set[int] = set()
-    pending: list[tuple[str, Any]] = [("", value)]
-    while pending and len(seen) < limit:
-        path, item = pending.pop()
-        if is_tensor(item):
-            yield path
-        elif isinstance(item, (dict, list, tuple)) and id(item) not in seen:
-            seen.add(id(item))
-            parts = item.items() if isinstance(item, dict) else enumerate(item)
-            pending += [(f"{path}.{key}" if path else str(key), part) for key, part in parts]
