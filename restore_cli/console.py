@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import IO, Any, BinaryIO, Iterable, TextIO
 
-from restore_cli.errors import RestoreError
+from restore_cli.errors import RestoreError, UsageError
 
 _STYLES = {"warning": "\x1b[33m", "error": "\x1b[31m", "good": "\x1b[32m"}
 _RESET = "\x1b[0m"
@@ -27,6 +27,7 @@ class Console:
         json_lines: results are JSON objects, one a line, on stdout.
         show_progress: progress bars; None means "when stderr is a terminal".
         debug: tracebacks are shown.
+        data_on_stdout: stdout carries an image or video; see `reserve_stdout`.
     """
 
     def __init__(
@@ -77,6 +78,19 @@ class Console:
             self.info(text)
         elif text:
             self._emit(text)
+
+    def reserve_stdout(self) -> None:
+        """Keeps stdout for an image or video: texts go to stderr from now on.
+
+        Raises:
+            UsageError: JSON lines are asked for there, or it is a terminal.
+        """
+        if self.json_lines:
+            raise UsageError("--json and an image cannot share stdout", hint="Give -o a file")
+        if _is_terminal(self.stdout):
+            raise UsageError("an image would be printed on the terminal",
+                             hint="Give -o a file, or redirect stdout")
+        self.data_on_stdout = True
 
     def progress(self, iterable: Iterable | None = None, *, total: float | None = None,
                  desc: str = "", unit: str = "it", **options: Any):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from restore_cli.errors import InputError
+from restore_cli.media.formats import images_in
 from restore_cli.media.samples import from_float, to_float
 from restore_cli.training.degradations import bicubic
 
@@ -135,12 +136,12 @@ def _upstream_layout(folder: Path, label: str) -> tuple[list[Case], list[Path]]:
     high = [child for child in children if _ends_with(child.name, "HR")]
     if not high:
         return [], []
-    sources = _images(high[0])
+    sources = images_in(high[0])
     pairs = []
     for root in (child for child in children if _ends_with(child.name, "LR_bicubic")):
         for place in _scale_folders(root):
             scale = int(_SCALE_FOLDER.search(place.name).group(1))
-            low = {path.stem: path for path in _images(place)}
+            low = {path.stem: path for path in images_in(place)}
             for path in sources:
                 names = [name for name in _low_names(_base(path), scale) if name in low]
                 if not names:
@@ -153,7 +154,7 @@ def _upstream_layout(folder: Path, label: str) -> tuple[list[Case], list[Path]]:
 def _flat_layout(folder: Path, label: str,
                  on_error: Callable[[InputError], None] | None) -> tuple[list[Case], list[Path]]:
     """Pairs ``*_HR``/``*_LR`` of one folder, or else its images as high-resolution ones."""
-    files = _images(folder)
+    files = images_in(folder)
     low = {path.stem[:-3]: path for path in files if path.stem.endswith("_LR")}
     high = [path for path in files if path.stem.endswith("_HR")]
     if not low:
@@ -190,14 +191,6 @@ def _scale_folders(folder: Path) -> list[Path]:
     found = [child for child in folder.iterdir()
              if child.is_dir() and _SCALE_FOLDER.fullmatch(child.name)]
     return sorted(found, key=lambda child: int(_SCALE_FOLDER.search(child.name).group(1)))
-
-
-def _images(folder: Path) -> list[Path]:
-    from restore_cli.media.images import EXTENSIONS
-
-    return sorted(path for path in folder.iterdir()
-                  if path.suffix.lower() in EXTENSIONS and path.is_file()
-                  and not path.name.startswith("."))
 
 
 def _base(path: Path) -> str:

@@ -14,6 +14,7 @@ from restore_cli.errors import ExitStatus, UsageError
 from restore_cli.jobs import compare_sheet
 from restore_cli.jobs.compare_view import RESAMPLE, Box, View, difference, most_different
 from restore_cli.media import images
+from restore_cli.media.atomic import check_target
 from restore_cli.media.model import Image
 
 _ASPECT = 0.02  # sides' ratios further apart than rounding explains
@@ -68,10 +69,10 @@ def run(request: CompareRequest, console: Console) -> ExitStatus:
     """Reads the pictures, draws the sheet and writes it.
 
     Raises:
-        UsageError: fewer than two inputs, an impossible crop, or output onto an input.
+        UsageError: fewer than two inputs, an impossible crop or output.
         InputError, OutputError: a file cannot be read or written.
     """
-    _check(request)
+    _check(request, console)
     pictures = [images.read(path) for path in request.inputs]
     for path, picture in zip(request.inputs, pictures, strict=True):
         for note in picture.notes:
@@ -95,7 +96,6 @@ def run(request: CompareRequest, console: Console) -> ExitStatus:
         zoom, request.column, maps if request.with_maps else [], gain))
     sheet = Image(page)
     if request.output == "-":
-        console.data_on_stdout = True
         images.write(console.stdout, sheet, format="PNG")
     else:
         images.write(Path(request.output), sheet, overwrite=request.overwrite)
@@ -116,18 +116,20 @@ def score(image: Image, reference: Image) -> Score:
     return Score(metrics.psnr(one, two), metrics.ssim(one, two) if large else None)
 
 
-def _check(request: CompareRequest) -> None:
+def _check(request: CompareRequest, console: Console) -> None:
     if len(request.inputs) < 2:
         raise UsageError("needs at least two pictures to compare")
     if request.resize not in RESAMPLE:
         raise UsageError(f"unknown --resize {request.resize}", hint="Use nearest or bicubic")
     if request.output == "-":
+        console.reserve_stdout()
         return
     target = Path(request.output).resolve()
     for path in request.inputs:
         if Path(path).resolve() == target:
             raise UsageError("is an input and cannot be the output too", path=request.output)
-    images.format_for(target)
+    images.format_for(request.output)
+    check_target(request.output, overwrite=request.overwrite)
 
 
 def _check_crops(crops: list[Box], grid: tuple[int, int]) -> None:

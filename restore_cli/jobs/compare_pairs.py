@@ -118,15 +118,14 @@ def _pairs(request: PairRequest, console: Console) -> list[tuple[str, Path | Non
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    from restore_cli.media.images import EXTENSIONS
+    from restore_cli.media.formats import images_in
 
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in EXTENSIONS and path.is_file() and path.name[0] != ".":
-            if path.stem in found:
-                raise InputError(f"and {found[path.stem].name} have the same name",
-                                 path=path, hint="Images are matched by name without extension")
-            found[path.stem] = path
+    for path in images_in(folder):
+        if path.stem in found:
+            raise InputError(f"and {found[path.stem].name} have the same name",
+                             path=path, hint="Images are matched by name without extension")
+        found[path.stem] = path
     return found
 
 

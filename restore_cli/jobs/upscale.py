@@ -22,12 +22,10 @@ from restore_cli.pipeline import buffers, memory, naming, stream
 from restore_cli.pipeline.naming import STREAM, Item
 from restore_cli.pipeline.pixels import Levels, levels
 
-FORMATS = {"png": "PNG", "jpeg": "JPEG", "jpg": "JPEG", "tiff": "TIFF", "tif": "TIFF",
-           "webp": "WEBP", "jxl": "JXL", "bmp": "BMP"}
 _EXTENSIONS = {"PNG": ".png", "JPEG": ".jpg", "TIFF": ".tif", "WEBP": ".webp", "JXL": ".jxl",
                "BMP": ".bmp"}
 _SPILLING = ("PNG", "TIFF")  # their writers take an array on disk piece by piece
-_RELEASE = 32 << 20  # outputs above this are worth handing freed memory back before encoding
+_RELEASE = 2 << 20  # after larger outputs, freed memory is handed back: the next shape differs
 
 
 @dataclass
@@ -64,7 +62,7 @@ class UpscaleRequest:
 class _Result:
     """An image on its way to the writer, with what keeps its pixels alive."""
 
-    image: Image
+    image: Image | None
     format: str
     before: tuple[int, int]
     tile: int
@@ -183,6 +181,9 @@ class _Job:
                                  quality=self.request.quality, png_level=self.request.png_level,
                                  overwrite=self.request.overwrite)
             height, width = result.image.height, result.image.width
+            large, result.image = result.image.pixels.nbytes > _RELEASE, None
+        if large:
+            memory.trim()  # what the encoder took
         for note in (*result.notes, *notes):
             self.console.warn(f"{item.source}: {note}")
         return {"input_size": list(result.before[::-1]), "size": [width, height],
@@ -259,10 +260,10 @@ class _Job:
 def _format(request: UpscaleRequest) -> str | None:
     if request.format is None:
         return None
-    found = FORMATS.get(request.format.lower())
+    found = formats.WRITABLE.get(f".{request.format.lower()}")
     if found is None:
-        raise UsageError(f"unknown format '{request.format}'",
-                         hint="Use one of " + ", ".join(FORMATS))
+        raise UsageError(f"unknown format '{request.format}'", hint="Use one of " + ", ".join(
+            name.lower() for name in formats.FORMATS))
     named = formats.WRITABLE.get(Path(request.output or "").suffix.lower(), found)
     if named != found and not os.path.isdir(request.output):
         raise UsageError(f"-o {request.output} and --format {request.format} contradict each "
@@ -290,25 +291,12 @@ def _items(request: UpscaleRequest, target: Target, format: str | None,
         suffix_in_folder=request.suffix is not None)
     if not items and request.shard is None:
         raise UsageError("no image among the inputs", hint="--recursive enters folders")
-    if any(item.target == STREAM for item in items):
-        if console.json_lines:
-            raise UsageError("--json and an image cannot share stdout", hint="Give -o a file")
-        if getattr(console.stdout, "isatty", lambda: False)() and not request.dry_run:
-            raise UsageError("an image would be printed on the terminal",
-                             hint="Give -o a file, or redirect stdout")
-        console.data_on_stdout = True
+    if any(item.target == STREAM for item in items) and not request.dry_run:
+        console.reserve_stdout()
     for item in items:
         if format is None and item.target != STREAM:
-            _writable(item)
+            formats.format_for(item.target)  # refuses names of no format
     return items
-
-
-def _writable(item: Item) -> None:
-    try:
-        formats.format_for(item.target)
-    except OutputError as error:
-        raise UsageError(error.message, path=item.target,
-                         hint=error.hint or "Add --format") from error
 
 
 def _extension(ending: str) -> str:

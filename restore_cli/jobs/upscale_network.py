@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,14 +55,7 @@ def find(model: str | None, weights: str | Path | None, console: Console) -> Pat
     if weights is not None:
         return store.find(Path(weights), "upscale")
     if model is not None:
-        known = [name for name, entry in store.manifest.entries.items()
-                 if entry.task == "upscale"]
-        if model not in known:
-            near = difflib.get_close_matches(model, known, n=2)
-            hint = f"Did you mean {' or '.join(near)}? " if near else ""
-            raise WeightsError(f"no upscale model is called '{model}'",
-                               hint=f"{hint}There are {', '.join(known)}; a file is given with "
-                                    "--weights")
+        store.entry(model)  # or a file of this name would be taken
     return store.find(model, "upscale")
 
 

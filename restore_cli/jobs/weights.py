@@ -10,6 +10,7 @@ from typing import Any
 
 from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, RestoreError, UsageError, WeightsError
+from restore_cli.media.atomic import check_target
 from restore_cli.weights.store import Status, Store
 
 
@@ -103,9 +104,9 @@ def convert(console: Console, source: str, output: str | None = None, *,
     """Converts a checkpoint to our safetensors and reports how its keys fared.
 
     Raises:
-        UsageError: the output makes no sense.
+        UsageError: the output makes no sense, or exists.
         WeightsError: the checkpoint is unreadable or fits no network.
-        OutputError: the output exists or cannot be written.
+        OutputError: the output cannot be written.
     """
     from restore_cli.weights import files
     from restore_cli.weights.convert import convert as convert_checkpoint
@@ -119,6 +120,7 @@ def convert(console: Console, source: str, output: str | None = None, *,
     if target.exists() and path.exists() and target.samefile(path):
         raise UsageError("the output is the input itself", path=target,
                          hint="Name another with -o")
+    check_target(target, overwrite=overwrite)
     weights, report = convert_checkpoint(path, licence=licence)
     files.write(target, weights, dtype, overwrite=overwrite)
     for what, keys in (("not used by the network", report.unused),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from restore_cli.errors import OutputError
+from restore_cli.errors import OutputError, UsageError
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK,
              errno.EXDEV, errno.EINVAL, errno.EACCES}
@@ -46,7 +46,7 @@ def atomic_path(target: str | Path, *, overwrite: bool = False) -> Iterator[Path
     temporary: Path | None = None
     try:
         try:
-            check_target(target, overwrite=overwrite)
+            _check(target, overwrite)
             made = _make_folders(target.parent)
             temporary = _create(target)
             yield temporary
@@ -80,12 +80,18 @@ def output_error(error: OSError, target: str | Path) -> OutputError:
 
 
 def check_target(target: str | Path, *, overwrite: bool = False) -> None:
-    """Refuses a name that `atomic_path` would refuse: to be asked before long work, too.
+    """Refuses, before any work, a name that `atomic_path` would refuse after it.
 
     Raises:
-        OutputError: a folder or device has this name, or a file has it and `overwrite` is False.
+        UsageError: a folder or device has this name, or a file has it and `overwrite` is False.
     """
-    target = Path(target)
+    try:
+        _check(Path(target), overwrite)
+    except OutputError as error:
+        raise UsageError(error.message, path=target, hint=error.hint) from error
+
+
+def _check(target: Path, overwrite: bool) -> None:
     try:
         mode = os.lstat(target).st_mode
     except (FileNotFoundError, NotADirectoryError):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from restore_cli.errors import OutputError
+from restore_cli.errors import InputError, OutputError, UsageError
 from restore_cli.media import exif, profiles, samples
 from restore_cli.media.model import Image
 
@@ -68,17 +68,32 @@ def sniff(head: bytes) -> str:
     return ""
 
 
+def images_in(folder: Path) -> list[Path]:
+    """The files of a folder that by their names are pictures, sorted; hidden ones are left out.
+
+    Raises:
+        InputError: the folder cannot be listed.
+    """
+    try:
+        return sorted(path for path in folder.iterdir()
+                      if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
+                      and path.is_file())
+    except OSError as error:
+        raise InputError(f"cannot list the folder: {error.strerror or error}",
+                         path=folder) from error
+
+
 def format_for(path: str | Path) -> str:
     """The format a file name asks for.
 
     Raises:
-        OutputError: none, or one that cannot be written.
+        UsageError: none, or one that cannot be written.
     """
     extension = Path(path).suffix.lower()
     if extension not in WRITABLE:
         shown = f"the extension {extension}" if extension else "a name without extension"
-        raise OutputError(f"{shown} names no format that can be written", path=path,
-                          hint="Use one of " + ", ".join(sorted(WRITABLE)))
+        raise UsageError(f"{shown} names no format that can be written", path=path,
+                         hint="Use one of " + ", ".join(sorted(WRITABLE)))
     return WRITABLE[extension]
 
 

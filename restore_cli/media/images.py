@@ -13,11 +13,11 @@ from typing import BinaryIO
 from restore_cli.errors import InputError, OutputError, RestoreError
 from restore_cli.media import exif, samples
 from restore_cli.media.atomic import atomic_path, output_error
-from restore_cli.media.formats import EXTENSIONS, WRITABLE, can_hold, format_for, sniff
+from restore_cli.media.formats import WRITABLE, can_hold, format_for, sniff
 from restore_cli.media.metadata import Metadata
 from restore_cli.media.model import Image
 
-__all__ = ["EXTENSIONS", "WRITABLE", "Image", "Metadata", "can_hold", "format_for", "read", "write"]
+__all__ = ["Image", "Metadata", "can_hold", "format_for", "read", "write"]
 
 # Pillow and tifffile warn on stderr about oddities that do not matter to the picture.
 warnings.filterwarnings("ignore", module=r"(PIL|tifffile)\b")
@@ -157,7 +157,8 @@ def write(target: str | Path | BinaryIO, image: Image, *, format: str | None = N
         What was converted or left out, one sentence each.
 
     Raises:
-        OutputError: unknown format, picture too large for it, existing file, full disk, ...
+        OutputError: picture too large for the format, existing file, full disk, ...
+        UsageError: the name tells no format.
     """
     named = isinstance(target, (str, Path))
     path: str | Path = Path(target) if named else "-"

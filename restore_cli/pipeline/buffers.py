@@ -111,7 +111,7 @@ def array(shape: tuple[int, ...], dtype: np.dtype, folder: Path | None) -> Itera
         except OSError as error:
             raise OutputError(f"no room for {size / 1e9:.1f} GB of working space "
                               f"({error.strerror})", path=folder,
-                              hint="Free some space or choose another folder with --output",
+                              hint="Free some space or choose another folder",
                               ) from error
         pages = mmap.mmap(file.fileno(), size)
         with _returning(pages):

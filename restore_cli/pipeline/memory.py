@@ -157,12 +157,10 @@ class Budget:
     Attributes:
         ceiling: what the process may hold at its peak.
         base: what it holds before any image and any tile.
-        asked: whether the user named the ceiling.
     """
 
     ceiling: int
     base: int
-    asked: bool = False
 
     @property
     def room(self) -> int:
@@ -190,7 +188,7 @@ def budget(asked: str | int | None, *, base: int | None = None, free: int | None
     if ceiling <= base:
         raise OutOfMemory(f"--memory {asked} is less than the program itself takes "
                           f"({show(base)})", hint=f"Give at least {show(2 * base)}")
-    return Budget(ceiling, base, asked=True)
+    return Budget(ceiling, base)
 
 
 def choose_tile(cost: Callable[[int], int], room: int, *, smallest: int, largest: int,
@@ -279,14 +277,22 @@ def halving(attempt: Callable[[int], Result], tile: int, *, smallest: int, fixed
 
 
 def release() -> None:
-    """Gives memory that is no longer used back to the system, as far as that goes."""
+    """Gives memory that is no longer used back to the system, as far as that goes.
+
+    For the thread that computes: it empties Jittor's pools too.
+    """
     gc.collect()
     jittor = sys.modules.get("jittor")
     if jittor is not None:
         jittor.gc()
+    trim()
+
+
+def trim() -> None:
+    """Gives freed heap memory back to the system; for any thread."""
     if sys.platform.startswith("linux"):
         import ctypes
 
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
-        if trim is not None:
-            trim(0)
+        give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+        if give_back is not None:
+            give_back(0)

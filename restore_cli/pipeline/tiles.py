@@ -106,18 +106,6 @@ def tiles(height: int, width: int, tile: int | tuple[int, int], halo: int,
     return [Tile(y, x) for y in spans(height, rows, halo, align) for x in across]
 
 
-def balanced(length: int, tile: int, halo: int, align: int = 1) -> int:
-    """The smallest tile that needs no more windows than `tile` does.
-
-    Less of the last window then overlaps the one before it.
-    """
-    count = len(spans(length, tile, halo, align))
-    if count == 1:
-        return tile
-    halo = round_up(halo, align)
-    return min(tile, round_up(-(-(length - 2 * halo) // count), align))
-
-
 class Cell(NamedTuple):
     """Some output pixels along one axis of a resampling network.
 

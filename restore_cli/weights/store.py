@@ -105,7 +105,7 @@ class Store:
         if name in self.manifest.entries:
             return self.manifest.entries[name]
         raise WeightsError(f"no weights are called '{name}'", hint=did_you_mean(
-            name, self.manifest.entries) or "See 'restore weights list'")
+            name, self.manifest.entries) or "'restore weights list' shows the names")
 
     def status(self, name: str) -> Status:
         """State of one entry; its file, if any, is read and hashed."""

@@ -49,7 +49,7 @@ def test_pipeline_of_a_weight_file_as_json_and_file(restore, engine, tmp_path, t
     assert records[0]["model"] == "liif_tiny" and records[0]["output"] == "50x35"
     assert "| pipeline |" in target.read_text()
     status, _, err = restore(*command)
-    assert status == 3 and "exists already" in err
+    assert status == 2 and "exists already" in err
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from restore_cli.cli import compare
 from restore_cli.console import Console
-from restore_cli.errors import InputError, OutputError, UsageError
+from restore_cli.errors import InputError, UsageError
 from restore_cli.jobs import compare_sheet
 from restore_cli.jobs.compare_view import Box, View, difference, most_different
 from restore_cli.media.images import Image, read
@@ -114,7 +114,8 @@ def test_the_sheet_can_go_to_stdout(restore, pair):
 
 @pytest.mark.parametrize("options, word", [
     (["--crop", "0,0,10"], "four whole numbers"), (["--crop", "80,0,30,10"], "not inside"),
-    (["--crop", "0,0,0,5"], "not inside"), (["--resize", "magic"], "nearest or bicubic")])
+    (["--crop", "0,0,0,5"], "not inside"), (["--resize", "magic"], "nearest or bicubic"),
+    (["-o", "sheet.xyz"], "no format"), (["-o", "-", "--json"], "cannot share stdout")])
 def test_wrong_options_are_usage_errors(restore, pair, tmp_path, options, word):
     with pytest.raises(UsageError, match=word):
         restore(*pair, "-o", tmp_path / "s.png", *options)
@@ -132,7 +133,7 @@ def test_nothing_is_written_over(restore, pair, tmp_path):
         restore(*pair, "-o", pair[0], "--overwrite")
     assert pair[0].read_bytes() == before
     (tmp_path / "s.png").write_bytes(b"old")
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(UsageError, match="exists already"):
         restore(*pair, "-o", tmp_path / "s.png")
     restore(*pair, "-o", tmp_path / "s.png", "--overwrite")
     assert (tmp_path / "s.png").read_bytes() != b"old"

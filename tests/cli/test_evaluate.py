@@ -84,7 +84,7 @@ def test_csv_plots_and_saved_images(restore, photos, tmp_path):
         assert picture.size == (60, 48) and picture.mode == "RGB"
     # A second run replaces nothing unless told so.
     status, out, err = restore(*command)
-    assert status == 3 and out == "" and "exists already" in err
+    assert status == 2 and out == "" and "exists already" in err
     assert restore(*command, "--overwrite")[0] == 0
 
 
@@ -125,7 +125,7 @@ def test_network_from_a_file(restore, photos, golden_weights, engine):
 def test_images_beyond_the_memory_are_named(restore, photos, golden_weights, engine, monkeypatch):
     from restore_cli.pipeline import memory
 
-    monkeypatch.setattr(memory, "budget", lambda asked: memory.Budget(1 << 20, 0, True))
+    monkeypatch.setattr(memory, "budget", lambda asked: memory.Budget(1 << 20, 0))
     status, out, err = restore("evaluate", "liif", "--data", photos, "-s", 2, "--weights",
                                golden_weights, "--memory", "1M")
     assert status == 5 and out == ""

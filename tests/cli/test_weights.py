@@ -165,7 +165,7 @@ def test_convert_into_a_folder_and_over_files(restore, tmp_path):
     target = tmp_path / "metasr_tiny_legacy.safetensors"
     before = target.read_bytes()
     status, _, err = restore("convert", source, "-o", tmp_path)
-    assert status == ExitStatus.SOME_FAILED and "--overwrite" in err
+    assert status == ExitStatus.USAGE and "--overwrite" in err
     assert restore("convert", source, "-o", tmp_path, "--overwrite")[0] == 0
     assert target.read_bytes() == before
     assert restore("convert", target, "-o", target, "--overwrite")[0] == ExitStatus.USAGE

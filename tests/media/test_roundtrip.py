@@ -8,7 +8,7 @@ import made
 import numpy as np
 import pytest
 
-from restore_cli.errors import OutputError
+from restore_cli.errors import OutputError, UsageError
 from restore_cli.media import samples
 from restore_cli.media.images import Image, read, write
 
@@ -141,7 +141,7 @@ def test_too_large_for_the_format_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("name", ["x.gif", "x", "x.docx"])
 def test_an_unknown_extension_is_an_error(tmp_path, name):
-    with pytest.raises(OutputError, match=r"\.png"):
+    with pytest.raises(UsageError, match=r"\.png"):
         write(tmp_path / name, Image(made.noise("uint8", 3)))
     assert list(tmp_path.iterdir()) == []
 

@@ -100,7 +100,7 @@ def test_default_budget_is_a_share_on_top_of_what_is_held():
 
 def test_an_asked_budget_is_taken_as_it_is():
     found = memory.budget("1G", base=200 * MB, free=1)
-    assert (found.ceiling, found.room, found.asked) == (GB, 824 * MB, True)
+    assert (found.ceiling, found.room) == (GB, 824 * MB)
 
 
 def test_a_budget_below_the_program_itself_ends_with_5():

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from restore_cli.pipeline.tiles import (
-    balanced,
     covered,
     scaled,
     scaled_blocks,
@@ -86,7 +85,6 @@ def test_windows_have_one_size_stay_inside_and_partition(length):
                 assert 0 <= span.read[0] <= span.keep[0] < span.keep[1] <= span.read[1] <= length
                 assert span.read[0] == 0 or span.keep[0] - span.read[0] >= halo
                 assert span.read[1] == length or span.read[1] - span.keep[1] >= halo
-            assert len(spans(length, balanced(length, tile, halo), halo)) == len(plan)
 
 
 def test_edge_halos_are_not_wasted():

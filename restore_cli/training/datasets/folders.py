@@ -30,16 +30,9 @@ def list_images(folder: Path | str, limit: int | None = None) -> list[Path]:
     Raises:
         InputError: no such folder, or no image in it.
     """
-    from restore_cli.media.images import EXTENSIONS
+    from restore_cli.media.formats import EXTENSIONS, images_in
 
-    folder = Path(folder)
-    try:
-        found = sorted(path for path in folder.iterdir()
-                       if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
-                       and path.is_file())
-    except OSError as error:
-        raise InputError(f"cannot list the folder: {error.strerror or error}",
-                         path=folder) from error
+    found = images_in(Path(folder))
     if not found:
         raise InputError("no images in this folder", path=folder,
                          hint=f"Files that end in {', '.join(sorted(EXTENSIONS))} are read")
