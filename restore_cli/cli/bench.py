@@ -73,15 +73,14 @@ def upscale(
 
 
 def _size(text: str, scale: float) -> tuple[int, int]:
-    """(height, width) from ``WIDTHxHEIGHT``."""
-    sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise UsageError(f"--size {text} is not WIDTHxHEIGHT", hint="For instance 128x128")
-    width, height = map(int, sides)
-    if max(width, height) * scale > 65535:
+    """(height, width) from ``WIDTHxHEIGHT``, not larger than makes sense."""
+    from restore_cli.jobs.upscale_plan import parse_size
+
+    size = parse_size(text)
+    if max(size) * scale > 65535:
         raise UsageError(f"--size {text} times {scale:g} is too large",
                          hint=f"At most {math.floor(65535 / scale)} pixels a side")
-    return height, width
+    return size
 
 
 def _parts(texts: list[str], known: tuple[str, ...]) -> tuple[str, ...]:

@@ -65,14 +65,23 @@ def parse_target(scale: str | None, size: str | None) -> Target:
     if (scale is None) == (size is None):
         raise UsageError("give either --scale or --size", hint="For instance --scale 2")
     if size is not None:
-        parts = size.lower().split("x")
-        if len(parts) == 2 and all(part.isdecimal() and int(part) > 0 for part in parts):
-            return Target(size=(int(parts[1]), int(parts[0])))
-        raise UsageError(f"--size {size} is not WIDTHxHEIGHT", hint="For instance 1920x1080")
+        return Target(size=parse_size(size))
     factors = [_factor(scale, part) for part in scale.lower().split("x")]
     if len(factors) > 2:
         raise UsageError(f"--scale {scale} has more than two factors", hint="Write 2 or 2x3")
     return Target(scale=(factors[-1], factors[0]))
+
+
+def parse_size(text: str) -> Size:
+    """(height, width) from ``WIDTHxHEIGHT``.
+
+    Raises:
+        UsageError: not two positive whole numbers.
+    """
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(f"--size {text} is not WIDTHxHEIGHT", hint="For instance 1920x1080")
+    return int(parts[1]), int(parts[0])
 
 
 def _factor(scale: str, part: str) -> float:

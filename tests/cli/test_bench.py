@@ -93,7 +93,7 @@ def test_against_torch_without_torch_says_how_to_get_it(restore, monkeypatch):
 
 
 @pytest.mark.parametrize(("arguments", "expected"), [
-    (["--size", "128"], "128x128"),
+    (["--size", "128"], "WIDTHxHEIGHT"),
     (["--size", "0x5"], "WIDTHxHEIGHT"),
     (["--size", "60000x10", "--scale", "2"], "too large"),
     (["--scale", "nan"], "from 1 to 100"),

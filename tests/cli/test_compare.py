@@ -78,6 +78,13 @@ def test_given_crops_are_used_in_order(restore, pair, tmp_path):
     assert record["crops"] == [[0, 0, 30, 20], [10, 5, 8, 9]]
 
 
+def test_maps_take_the_asked_gain_or_are_left_out(restore, pair, tmp_path):
+    record = json.loads(restore(*pair, "-o", tmp_path / "s.png", "--gain", 3, "--json")[0])
+    assert record["gain"] == 3
+    restore(*pair, "-o", tmp_path / "t.png", "--no-difference")
+    assert read(tmp_path / "t.png").height < read(tmp_path / "s.png").height
+
+
 def test_identical_pictures_say_so(restore, pair, tmp_path):
     out, _ = restore(pair[0], pair[0], "-o", tmp_path / "s.png")
     assert b"identical" in out

@@ -63,6 +63,13 @@ def test_json_has_every_image_and_the_means(restore, photos):
         np.mean([record["bicubic_psnr"] for record in images]))
 
 
+def test_quantised_scores_are_others(restore, photos):
+    command = ["evaluate", "liif", "--data", photos, "-s", 2, "--model", "bicubic", "--json"]
+    exact, rounded = (_records(restore(*command, *more)[1])[-1] for more in ([], ["--quantise"]))
+    assert (exact["quantised"], rounded["quantised"]) == (False, True)
+    assert 0 < abs(exact["bicubic_psnr"] - rounded["bicubic_psnr"]) < 0.5
+
+
 def test_one_broken_image_does_not_stop_the_others(restore, photos):
     (photos / "1.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
     status, out, err = restore("evaluate", "liif", "--data", photos, "-s", 2, "--model", "bicubic",

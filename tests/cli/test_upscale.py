@@ -414,6 +414,17 @@ def test_a_full_disk_leaves_nothing_behind(restore, monkeypatch):
     assert sorted(os.listdir()) == ["a.png", "b.png", "b_x2.png"]
 
 
+def test_suffix_quality_and_effort(restore):
+    save("a.png", picture(40, 60))
+    for options in (["--png-level", 0, "--suffix", "_0"], ["--png-level", 9, "--suffix", "_9"],
+                    ["--format", "jpeg", "--quality", 20, "--suffix", "_low"],
+                    ["--format", "jpeg", "--quality", 98, "--suffix", "_high"]):
+        assert restore("a.png", "-s", 2, "--threads", 1, *options).status == 0
+    np.testing.assert_array_equal(load("a_0.png"), load("a_9.png"))
+    assert os.path.getsize("a_9.png") < os.path.getsize("a_0.png")
+    assert os.path.getsize("a_low.jpg") < os.path.getsize("a_high.jpg")
+
+
 def test_an_unknown_model_is_told_with_the_nearest_known_one(restore):
     save("a.png", picture(6, 6))
     found = restore("a.png", "-s", 2, "--model", "edsr-baseline-lif", network=None)
