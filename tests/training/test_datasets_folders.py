@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -110,12 +109,6 @@ def test_the_cache_keeps_to_its_limit(tmp_path):
     assert np.array_equal(source.image(0), first)  # from memory
     assert np.array_equal(source.image(1), first)  # not kept, gone: the other one
     assert not np.array_equal(first, second)
-
-
-def test_a_folder_can_go_to_another_process(tmp_path, spoken):
-    expected = _picture(tmp_path / "a.png")
-    source = pickle.loads(pickle.dumps(folders.FolderSource(tmp_path, console=spoken[0])))
-    assert np.array_equal(source.image(0), expected) and source.smallest == 40
 
 
 def test_training_from_a_folder(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import threading
 import time
 
@@ -12,7 +11,6 @@ import pytest
 from restore_cli.errors import InputError, UsageError
 from restore_cli.training.datasets import validation
 from restore_cli.training.datasets.prefetch import Prefetcher
-from restore_cli.training.datasets.samplers import DownsampledSampler
 from restore_cli.training.datasets.sources import ArraySource, Mixture, mixture, shuffled
 
 
@@ -58,17 +56,6 @@ def test_smallest_side():
     assert Mixture([(ArraySource(images[:1]), 1), (ArraySource(images[1:]), 1)]).smallest == 20
     with pytest.raises(InputError):
         ArraySource([])
-
-
-def test_a_mapped_file_is_not_copied_to_another_process(tmp_path):
-    images = _images(50, 9)
-    np.save(tmp_path / "set.npy", images)
-    mapped = np.load(tmp_path / "set.npy", mmap_mode="r")
-    data = pickle.dumps(ArraySource(mapped))
-    assert len(data) < 1000
-    assert np.array_equal(pickle.loads(data).image(49), images[49])
-    part = pickle.loads(pickle.dumps(ArraySource(mapped[10:])))
-    assert len(part) == 40 and np.array_equal(part.image(0), images[10])
 
 
 def test_validation_pairs_are_fixed_and_centred():
@@ -126,13 +113,3 @@ def test_a_failure_reaches_the_consumer():
             next(batches)
     with pytest.raises(UsageError):
         Prefetcher(_Slow(), 0, 0)
-
-
-def test_processes_make_the_same_batches():
-    source = mixture([(ArraySource(_images(3)), 1), (ArraySource(_images(4, 9)), 2)])
-    sampler = DownsampledSampler(source, 3, batch=2, lr_size=10, queries=30)
-    with Prefetcher(sampler, 2, workers=1, ahead=0, processes=True) as batches:
-        for step in (2, 3):
-            made, expected = next(batches), sampler.batch(step)
-            for name, value in vars(expected).items():
-                assert np.array_equal(getattr(made, name), value)

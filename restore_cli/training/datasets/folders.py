@@ -88,9 +88,6 @@ class Cache:
         self._images: dict[Path, np.ndarray] = {}
         self._lock = threading.Lock()
 
-    def __reduce__(self):
-        return Cache, (self._limit,)  # another process decodes for itself
-
     def read(self, path: Path) -> np.ndarray:
         """`read_rgb8`, from memory when it is there."""
         found = self._images.get(path)
@@ -112,15 +109,6 @@ class _Files:
         self._console = console
         self._bad: set[int] = set()
         self._lock = threading.Lock()
-
-    def __getstate__(self) -> dict:
-        # Locks and streams stay here; another process warns on its own stderr.
-        return {**self.__dict__, "_lock": None, "_console": self._console is not None}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
-        self._console = Console() if state["_console"] else None
 
     def __len__(self) -> int:
         return len(self._paths)

@@ -58,16 +58,6 @@ class ArraySource:
         self._images = images
         self.smallest = min(min(image.shape[:2]) for image in images)
 
-    def __getstate__(self) -> dict:
-        # Another process maps the file again instead of being sent all of its contents.
-        whole = isinstance(self._images, np.memmap) and _maps_all_of_its_file(self._images)
-        return {"smallest": self.smallest,
-                "images": str(self._images.filename) if whole else self._images}
-
-    def __setstate__(self, state: dict) -> None:
-        self.smallest, images = state["smallest"], state["images"]
-        self._images = np.load(images, mmap_mode="r") if isinstance(images, str) else images
-
     def __len__(self) -> int:
         return len(self._images)
 
@@ -76,14 +66,6 @@ class ArraySource:
 
     def pick(self, seed: int, draw: int) -> int:
         return shuffled(seed, draw, len(self))
-
-
-def _maps_all_of_its_file(images: np.memmap) -> bool:
-    """Whether a map (not a part of one) shows a whole .npy file."""
-    if not str(images.filename).endswith(".npy"):
-        return False
-    file = np.load(images.filename, mmap_mode="r")
-    return (file.shape, file.strides) == (images.shape, images.strides)
 
 
 class Mixture:
