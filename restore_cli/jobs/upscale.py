@@ -25,6 +25,7 @@ from restore_cli.pipeline.pixels import Levels, levels
 _EXTENSIONS = {"PNG": ".png", "JPEG": ".jpg", "TIFF": ".tif", "WEBP": ".webp", "JXL": ".jxl",
                "BMP": ".bmp"}
 _SPILLING = ("PNG", "TIFF")  # their writers take an array on disk piece by piece
+_CODECS = 16 << 20  # the code of image readers and writers, loaded later
 _RELEASE = 2 << 20  # after larger outputs, freed memory is handed back: the next shape differs
 
 
@@ -113,7 +114,7 @@ class _Job:
                                  self_ensemble=request.self_ensemble, truncate=request.truncate)
         self.model = upscale_plan.cost(loaded.layout, request.self_ensemble, loaded.fused)
         self._warm_up()
-        self.budget = memory.budget(request.memory)
+        self.budget = memory.budget(request.memory, base=memory.rss() + _CODECS)
         self.shared = self.budget.room // 2
         """Bytes that images read, computed and written at the same time may take together."""
 
@@ -144,10 +145,14 @@ class _Job:
         """Decodes the source."""
         naming.require_input(item.source)
         if item.source != STREAM:
-            return images.read(item.source)
-        # Unbuffered: a thread that waits in a buffered read cannot be left at the exit.
-        raw = getattr(self.console.stdin, "raw", self.console.stdin)
-        return images.read(io.BytesIO(raw.read()))
+            image = images.read(item.source)
+        else:
+            # Unbuffered: a thread that waits in a buffered read cannot be left at the exit.
+            raw = getattr(self.console.stdin, "raw", self.console.stdin)
+            image = images.read(io.BytesIO(raw.read()))
+        if image.pixels.nbytes > _RELEASE:
+            memory.trim()  # what the decoder took
+        return image
 
     def compute(self, item: Item, image: Image) -> _Result:
         """Up-scales one image."""

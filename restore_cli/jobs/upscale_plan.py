@@ -165,7 +165,8 @@ def _encoder_floats(layout: Layout) -> tuple[int, float]:
     shapes = {key.removeprefix("encoder."): shape for key, shape in layout.shapes.items()}
     if "SFENet1.weight" not in shapes:
         feats = shapes["head.0.weight"][0]
-        return feats, 9.5 * feats
+        # oneDNN's Winograd convolution takes more working space from some width on.
+        return feats, (9.5 if feats < 128 else 15.0) * feats
     # RDN keeps every block's output, and within a block every layer's concatenated input.
     feats = shapes["SFENet1.weight"][0]
     blocks = shapes["GFF.0.weight"][1]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from restore_cli import units
 from restore_cli.errors import OutputError
 from restore_cli.media.formats import sniff
 
@@ -109,7 +110,7 @@ def array(shape: tuple[int, ...], dtype: np.dtype, folder: Path | None) -> Itera
         try:
             _allocate(file.fileno(), size)
         except OSError as error:
-            raise OutputError(f"no room for {size / 1e9:.1f} GB of working space "
+            raise OutputError(f"no room for {units.show(size)} of working space "
                               f"({error.strerror})", path=folder,
                               hint="Free some space or choose another folder",
                               ) from error

@@ -9,7 +9,6 @@ running out of memory does raise (accelerators, NumPy).
 from __future__ import annotations
 
 import gc
-import math
 import os
 import re
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from restore_cli.errors import OutOfMemory, UsageError
+from restore_cli.units import show
 
 Result = TypeVar("Result")
 
@@ -41,13 +41,6 @@ def parse(text: str) -> int:
     if not 1 <= size < float(1 << 60):
         raise UsageError(f"{text!r} is no amount of memory", hint="Write 800M or 1.5G")
     return int(size)
-
-
-def show(size: float) -> str:
-    """`size` bytes for people: ``1.5 GB``, ``740 MB``."""
-    if size >= 1024**3:
-        return f"{size / 1024**3:.1f} GB"
-    return f"{max(0, math.ceil(size / 1024**2))} MB"
 
 
 def rss() -> int:
