@@ -32,7 +32,8 @@ Threads = Annotated[Optional[int], typer.Option("--threads", min=1,
                                                 help="CPU threads; default: all cores.",
                                                 rich_help_panel=COMPUTE)]
 Memory = Annotated[Optional[str], typer.Option(
-    "--memory", help="Ceiling for peak memory, such as 1G or 800M; default: most of what is free.",
+    "--memory", help="Ceiling for peak memory, such as 1G or 800M, in powers of 1024; "
+                     "default: most of what is free.",
     rich_help_panel=COMPUTE)]
 Tile = Annotated[Optional[int], typer.Option(
     "--tile", min=16, help="Tile side in pixels; default: chosen from --memory.",

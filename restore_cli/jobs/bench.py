@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from restore_cli import units
 from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, OutOfMemory, UsageError
 from restore_cli.jobs import bench_torch
@@ -131,8 +132,8 @@ class _Subject:
         need = model.of(shape, shape, chunk, (0, 0)) + 12 * math.prod(self.size)
         room = memory.budget(self._request.memory).room
         if need > room:
-            raise OutOfMemory(f"the bare network needs {memory.show(need)} for "
-                              f"{shape[1]}x{shape[0]}, and {memory.show(room)} are left",
+            raise OutOfMemory(f"the bare network needs {units.show(need)} for "
+                              f"{shape[1]}x{shape[0]}, and {units.show(room)} are left",
                               hint="Choose a smaller --size, or --part pipeline")
 
     def prepare(self) -> None:

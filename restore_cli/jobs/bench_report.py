@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from restore_cli import units
 from restore_cli.evaluation.report import columns
-from restore_cli.pipeline.memory import show
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Report:
         facts = self.facts
         first = (f"{facts['model']}, {facts['input']} -> {facts['output']}, {facts['device']}, "
                  f"{facts['threads']} threads, {facts['rounds']} rounds, peak memory "
-                 f"{show(self.peak_memory)}")
+                 f"{units.show(self.peak_memory)}")
         lines = [first, columns(*self._columns())]
         if self.differences:
             lines.append("largest difference to PyTorch: " + ", ".join(
@@ -72,7 +72,7 @@ class Report:
         """A table for a README, with the facts above it."""
         header, rows = self._columns()
         facts = "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in self.facts.items())
-        lines = [facts + f"; peak memory: {show(self.peak_memory)}", "",
+        lines = [facts + f"; peak memory: {units.show(self.peak_memory)}", "",
                  "| " + " | ".join(header) + " |",
                  "|" + "|".join(["---"] + ["---:"] * (len(header) - 1)) + "|"]
         lines += ["| " + " | ".join(row) + " |" for row in rows]

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-from restore_cli import __version__
+from restore_cli import __version__, units
 from restore_cli.console import Console
 from restore_cli.errors import DeviceError, ExitStatus, RestoreError, UsageError
 from restore_cli.jobs import doctor_warm
@@ -21,7 +21,7 @@ from restore_cli.runtime.facts import Facts
 
 WARMERS = doctor_warm.WARMERS
 OK, NOTE, BAD = "ok", "note", "wrong"
-LITTLE = 1 << 30
+LITTLE = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def examine(found: Facts, request: DoctorRequest, console: Console) -> Iterator[
     yield Finding("python", OK, f"{platform.python_version()} at {sys.executable}")
     yield _packages()
     yield Finding("machine", OK, f"{found.system} {found.machine}, {found.cores} processors, "
-                  f"{_bytes(found.memory)} of memory free")
+                  f"{units.show(found.memory)} of memory free")
     yield _compiler(found)
     yield _headers(found)
     yield _onednn(found)
@@ -121,10 +121,10 @@ def mend(found: Facts, device: str) -> list[str]:
             f"jt*/*/*/*/*/*/{made.cache_name}")]
         folders.forget_core(made)
         if broken:
-            done.append(f"removed broken kernels ({_bytes(folders.remove(broken))})")
+            done.append(f"removed broken kernels ({units.show(folders.remove(broken))})")
     old = folders.stale(made.base, core) + folders.leftovers(made.base, found.temp)
     if old:
-        done.append(f"removed {len(old)} unused folders ({_bytes(folders.remove(old))})")
+        done.append(f"removed {len(old)} unused folders ({units.show(folders.remove(old))})")
     return done
 
 
@@ -232,7 +232,7 @@ def _cuda(found: Facts) -> Finding:
 
 def _folder(check: str, path: str) -> Finding:
     seen = facts.look(path)
-    free = "unknown" if seen.free is None else _bytes(seen.free)
+    free = "unknown" if seen.free is None else units.show(seen.free)
     value = f"{path}, {free} free" + ("" if seen.exists else " (will be made)")
     if not seen.writable:
         return Finding(check, NOTE, f"{path} cannot be written",
@@ -270,7 +270,7 @@ def _kernels(made: Plan) -> Finding:
     root = Path(made.base)
     count = folders.compiled_kernels(folders.core(made))
     stale = folders.stale(made.base, folders.core(made))
-    value = f"{count} compiled, {_bytes(folders.size(root))} in {made.base}"
+    value = f"{count} compiled, {units.show(folders.size(root))} in {made.base}"
     if stale:
         return Finding("kernels", NOTE, f"{value}; {len(stale)} folders are not used any more",
                        "Type: restore doctor --fix")
@@ -306,12 +306,3 @@ def _line(finding: Finding) -> str:
     mark = {OK: "ok", NOTE: " -", BAD: "!!"}[finding.state]
     advice = f"\n   {'':15}{finding.advice}" if finding.advice else ""
     return f"{mark} {finding.check:15}{finding.value}{advice}"
-
-
-def _bytes(count: int) -> str:
-    value = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            break
-        value /= 1000
-    return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"

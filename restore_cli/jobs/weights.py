@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from restore_cli import units
 from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, RestoreError, UsageError, WeightsError
 from restore_cli.media.atomic import check_target
@@ -22,8 +23,8 @@ def show(console: Console, task: str | None = None,
     for status in found:
         entry = status.entry
         name = f"{entry.name} (default)" if entry.default else entry.name
-        rows.append((name, entry.task, status.state, _size(status.size), entry.commercial,
-                     entry.licence))
+        size = "-" if status.size is None else units.show(status.size)
+        rows.append((name, entry.task, status.state, size, entry.commercial, entry.licence))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
              for row in rows]
@@ -93,7 +94,7 @@ def remove(console: Console, names: Sequence[str], *, forget: bool = False,
 
     def one(name: str) -> dict[str, Any]:
         freed = store.remove(name, forget=forget)
-        return {"freed": freed, "text": f"{name}: removed, {_size(freed)} freed"}
+        return {"freed": freed, "text": f"{name}: removed, {units.show(freed)} freed"}
 
     return _each(console, names, one)
 
@@ -165,9 +166,3 @@ def _record(status: Status) -> dict[str, Any]:
             "source": entry.source, "training_data": entry.training_data,
             "scores": dict(entry.scores), "sha256": entry.sha256, "urls": list(entry.urls),
             "note": entry.note}
-
-
-def _size(size: int | None) -> str:
-    if size is None:
-        return "-"
-    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from restore_cli import units
 from restore_cli.errors import InputError
 
 MAX_PIXELS = 1_000_000_000
@@ -39,8 +40,8 @@ def check(width: int, height: int, pixel_bytes: float, path: str | Path,
     if needed > 64 << 20:
         free = _available()
         if needed > free:
-            raise InputError(f"{width}x{height} needs {needed / 2**30:.1f} GiB to decode, "
-                             f"{free / 2**30:.1f} GiB are free", path=path)
+            raise InputError(f"{width}x{height} needs {units.show(needed)} to decode, "
+                             f"{units.show(free)} are free", path=path)
 
 
 def _available() -> int:

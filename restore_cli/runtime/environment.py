@@ -7,13 +7,14 @@ import re
 import shlex
 from dataclasses import asdict, dataclass, field
 
+from restore_cli import units
 from restore_cli.errors import DeviceError, UsageError
 from restore_cli.runtime import compiler, onednn, paths
 from restore_cli.runtime.facts import Facts, candidates
 
 JITTOR = "1.3.11.0"
 # Room for the core (21 MB) and the kernels of all networks (some 2 MB each while compiling).
-NEEDED_BYTES = 200 << 20
+NEEDED_BYTES = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,7 @@ def _choose_base(facts: Facts) -> tuple[str, tuple[str, ...], tuple[Link, ...], 
                                "plain name")
     base = roomy[0]
     low = () if facts.folders[base].exists or _room(facts, base) else (
-        f"less than {NEEDED_BYTES >> 20} MB are free in {base}; compiling may fail",)
+        f"less than {units.show(NEEDED_BYTES)} are free in {base}; compiling may fail",)
     return base, (*((_parent(base),) if base != own else ()), base), (), low
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from restore_cli import __version__
+from restore_cli import __version__, units
 from restore_cli.console import Console
 from restore_cli.errors import WeightsError
 from restore_cli.weights.sniff import describe, is_page
@@ -219,7 +219,7 @@ class _Download:
         needed = total - self._have() + SPARE_SPACE
         free = shutil.disk_usage(self.part.parent).free
         if free < needed:
-            raise WeightsError(f"needs {needed >> 20} MiB and {free >> 20} are free",
+            raise WeightsError(f"needs {units.show(needed)}, and {units.show(free)} are free",
                                path=self.part.parent,
                                hint="Free some space or set RESTORE_CACHE to another disk")
 
@@ -317,7 +317,7 @@ class _Download:
             console = Console()
             console.quiet = True
         return console.progress(total=total, desc=self.name, unit="B", unit_scale=True,
-                                unit_divisor=1024, initial=start)
+                                initial=start)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

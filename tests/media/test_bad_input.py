@@ -128,7 +128,7 @@ def test_the_limit_comes_from_the_environment():
 
 def test_more_than_the_memory_is_refused(monkeypatch):
     monkeypatch.setattr(limits, "_available", lambda: 1 << 30)
-    with pytest.raises(InputError, match="needs 2.8 GiB to decode, 1.0 GiB are free"):
+    with pytest.raises(InputError, match="needs 3.0 GB to decode, 1.1 GB are free"):
         limits.check(25000, 20000, 6, "x.tif")
     limits.check(25000, 20000, 2, "x.tif")
 
