@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from restore_cli import units
 from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, InputError, OutOfMemory, OutputError, UsageError
 from restore_cli.jobs import upscale_network, upscale_plan
@@ -232,8 +233,8 @@ class _Job:
         if need > room:
             if format not in _SPILLING or item.target == STREAM:
                 raise OutOfMemory(
-                    f"an output of {shape[1]}x{shape[0]} as {format} takes {memory.show(need)}, "
-                    f"and {memory.show(room)} are left", path=item.source,
+                    f"an output of {shape[1]}x{shape[0]} as {format} takes {units.show(need)}, "
+                    f"and {units.show(room)} are left", path=item.source,
                     hint="Give more with --memory, or write a PNG or TIFF file, which needs less")
             spill, out = _existing_folder(item.target), 0
         # Smaller images than this may be read and written meanwhile; a larger one is alone.

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+from restore_cli import units
 from restore_cli.errors import OutOfMemory, UsageError
 from restore_cli.nets.layout import Layout
 from restore_cli.pipeline import memory, tiles
@@ -237,7 +238,7 @@ class Geometry:
             if need > room:
                 raise OutOfMemory(
                     f"this network looks at the whole image at once, which takes "
-                    f"{memory.show(need)}, and {memory.show(room)} are left",
+                    f"{units.show(need)}, and {units.show(room)} are left",
                     hint="Give more with --memory, or use a model that can be tiled")
             return longest
         return memory.choose_tile(lambda tile: self.cost(model, tile), room,

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from restore_cli import units
 from restore_cli.errors import OutOfMemory, UsageError
-from restore_cli.units import show
 
 Result = TypeVar("Result")
 
@@ -180,7 +180,7 @@ def budget(asked: str | int | None, *, base: int | None = None, free: int | None
     ceiling = parse(asked) if isinstance(asked, str) else asked
     if ceiling <= base:
         raise OutOfMemory(f"--memory {asked} is less than the program itself takes "
-                          f"({show(base)})", hint=f"Give at least {show(2 * base)}")
+                          f"({units.show(base)})", hint=f"Give at least {units.show(2 * base)}")
     return Budget(ceiling, base)
 
 
@@ -200,8 +200,9 @@ def choose_tile(cost: Callable[[int], int], room: int, *, smallest: int, largest
     largest = max(smallest, largest)
     if cost(smallest) > room:
         raise OutOfMemory(
-            f"even the smallest tile ({smallest} pixels) needs {show(cost(smallest))}, "
-            f"and {show(room)} are left", hint="Give more with --memory, or close other programs")
+            f"even the smallest tile ({smallest} pixels) needs {units.show(cost(smallest))}, "
+            f"and {units.show(room)} are left",
+            hint="Give more with --memory, or close other programs")
     if cost(largest) <= room:
         return largest
     low, high = 0, (largest - smallest) // step  # cost(low) fits; bisect for the last that does
@@ -222,7 +223,8 @@ def check_tile(tile: int, cost: Callable[[int], int], room: int) -> int:
     """
     need = cost(tile)
     if need > room:
-        raise OutOfMemory(f"--tile {tile} needs {show(need)}, and {show(room)} are left",
+        raise OutOfMemory(f"--tile {tile} needs {units.show(need)}, and {units.show(room)} "
+                          "are left",
                           hint="Leave --tile out to have it chosen, or give more with --memory")
     return tile
 
