@@ -151,27 +151,21 @@ def _packages() -> Finding:
         if "extra ==" in requirement or not _applies(requirement):
             continue
         name = re.match(r"[A-Za-z0-9._-]+", requirement)[0]
-        try:
-            found.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
+        version = facts.version(name)
+        if version is None:
             missing.append(re.split(r"\s*;", requirement)[0])
+        else:
+            found.append(f"{name} {version}")
     if missing:
         return Finding("packages", BAD, "missing: " + ", ".join(missing),
                        "Type: pip install " + " ".join(f"'{name}'" for name in missing))
     if not found:
-        found = [f"{name} {_version(name)}" for name in ("jittor", "numpy")]
+        found = [f"{name} {facts.version(name)}" for name in ("jittor", "numpy")]
     return Finding("packages", OK, ", ".join(found))
 
 
 def _installed() -> bool:
-    return _version("restore-cli") is not None
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    return facts.version("restore-cli") is not None
 
 
 def _applies(requirement: str) -> bool:

@@ -106,8 +106,7 @@ def ready(found: Facts, device: str = "auto", threads: int | None = None,
     except DeviceError as error:
         if made.device == "cpu" or _wish(device) != "auto":
             raise
-        say(f"CUDA is installed but cannot be used ({error.message}); computing on the CPU "
-            "(--device cpu silences this)")
+        say(environment.cuda_left_out(error.message))
         made = environment.plan(found, "cpu", threads)
         _carry_out(made, found, console)
     return made

@@ -179,6 +179,12 @@ def _check_compiler(facts: Facts) -> None:
                           hint="Type: brew install libomp")
 
 
+def cuda_left_out(problem: str) -> str:
+    """The warning that the CPU computes, because of `problem`, although CUDA is installed."""
+    return (f"CUDA is installed but cannot be used ({problem}); computing on the CPU "
+            "(--device cpu silences this)")
+
+
 def _choose_device(facts: Facts, asked: str) -> tuple[str, tuple[str, ...]]:
     wanted = facts.environ.get("RESTORE_DEVICE") or "auto" if asked == "auto" else asked
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", wanted):
@@ -191,8 +197,7 @@ def _choose_device(facts: Facts, asked: str) -> tuple[str, tuple[str, ...]]:
             return "cuda:0", ()
         if facts.cuda.nvcc is None:
             return "cpu", ()
-        return "cpu", (f"CUDA is installed but cannot be used ({problem}); computing on the CPU "
-                       "(--device cpu silences this)",)
+        return "cpu", (cuda_left_out(problem),)
     if problem:
         raise DeviceError(f"{wanted} cannot be used: {problem}",
                           hint="Type: restore doctor, or use --device cpu, which needs no GPU")

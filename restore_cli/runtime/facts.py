@@ -125,14 +125,38 @@ def collect(environ: Mapping[str, str] = os.environ, *, device: str = "auto") ->
     names = candidates(system, platform.machine(), environ, cache, temp, user) + [temp]
     return Facts(
         system=system, machine=platform.machine(), environ=dict(environ), python=_python(),
-        cache=cache, temp=temp, user=user, cpu=_cpu(system), cores=_cores(), memory=_memory(),
+        cache=cache, temp=temp, user=user, cpu=_cpu(system), cores=cores(), memory=_memory(),
         jittor=jittor, jittor_version=jittor_version,
-        numpy_version=_version("numpy"), compiler=found, compiler_problem=problem,
+        numpy_version=version("numpy"), compiler=found, compiler_problem=problem,
         onednn=onednn.find(system, platform.machine(), environ),
         cuda=Cuda() if device == "cpu" else cuda.find(system, environ, ask_driver=device != "auto"),
         folders={name: look(name) for name in names}, distribution=_distribution(),
         openmp=system != "Darwin" or _has_libomp(environ),
     )
+
+
+def cores() -> int:
+    """Processors this process may use: affinity and, on Linux, the control group's quota."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    found = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()
+        if quota != "max":
+            found = min(found, max(1, -(-int(quota) // int(period))))
+    except (OSError, ValueError):
+        pass
+    return found
+
+
+def version(package: str) -> str | None:
+    """The version of an installed package; None when it is not installed."""
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _can_write(folder: str) -> bool:
@@ -173,7 +197,7 @@ def _jittor() -> tuple[str | None, str | None]:
 
     spec = find_spec("jittor")  # of a top-level name: does not import it
     folder = os.path.dirname(spec.origin) if spec and spec.origin else None
-    return folder, _version("jittor")
+    return folder, version("jittor")
 
 
 def _temp(environ: Mapping[str, str]) -> str:
@@ -187,15 +211,6 @@ def _has_libomp(environ: Mapping[str, str]) -> bool:
     places = ["/opt/homebrew/opt/libomp/lib", "/usr/local/opt/libomp/lib", "/usr/local/lib",
               os.path.join(environ.get("CONDA_PREFIX", ""), "lib")]
     return any(os.path.isfile(os.path.join(place, "libomp.dylib")) for place in places)
-
-
-def _version(package: str) -> str | None:
-    from importlib import metadata
-
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _user() -> str:
@@ -217,20 +232,6 @@ def _cpu(system: str) -> str:
         except OSError:
             pass
     return f"{platform.machine()} {platform.processor()}"
-
-
-def _cores() -> int:
-    """Processors this process may use: affinity and, on Linux, the control group's quota."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()
-        if quota != "max":
-            cores = min(cores, max(1, -(-int(quota) // int(period))))
-    except (OSError, ValueError):
-        pass
-    return cores
 
 
 def _memory() -> int:

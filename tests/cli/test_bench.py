@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import json
 
 import pytest
 
-from restore_cli.cli.app import main
-from restore_cli.console import Console
 from restore_cli.jobs import bench, bench_torch
 
 SMALL = ("--size", "20x14", "--scale", "2.5", "--repeat", "2", "--device", "cpu")
-
-
-@pytest.fixture
-def restore():
-    """Runs a command line; returns (status, stdout, stderr)."""
-
-    def run(*argv):
-        out, err = io.BytesIO(), io.StringIO()
-        status = main([str(arg) for arg in argv], Console(io.BytesIO(), out, err, {}))
-        return status, out.getvalue().decode(), err.getvalue()
-
-    return run
 
 
 def test_network_parts_with_random_weights(restore, engine):

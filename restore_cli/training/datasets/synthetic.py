@@ -21,9 +21,10 @@ from PIL import Image
 
 from restore_cli.console import Console
 from restore_cli.errors import OutputError, UsageError
+from restore_cli.runtime import facts
 from restore_cli.training.datasets import palettes as palette_module
 from restore_cli.training.datasets.painting import Painter
-from restore_cli.training.datasets.workers import processes, processors
+from restore_cli.training.datasets.workers import processes
 
 VERSION = 1  # raise whenever the same seed would give other pictures
 
@@ -146,7 +147,7 @@ def _open(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 def _fill(images: np.ndarray, job: tuple, workers: int | None, console: Console | None) -> None:
     """Set every picture of `images`; `job` is the seed, the size and the palettes."""
     seed, size, palettes = job
-    workers = min(workers or processors(), max(1, len(images) // 8))
+    workers = min(workers or facts.cores(), max(1, len(images) // 8))
     done = 0
     with (console.progress(total=len(images), desc="drawing images", unit="image")
           if console is not None else nullcontext()) as bar:

@@ -20,13 +20,6 @@ def processes(count: int, begin: Callable[..., None], *arguments) -> ProcessPool
                                initargs=(begin, arguments))
 
 
-def processors() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _begin(begin: Callable[..., None], arguments: tuple) -> None:
     # Ctrl-C reaches the whole process group; the parent decides what to do. A parent that was
     # killed can tell nothing any more: then the worker ends by itself.
