@@ -17,8 +17,9 @@ from restore_cli import units
 from restore_cli.errors import OutputError
 from restore_cli.media.formats import sniff
 
-# Bytes a pixel that an encoder holds beside the array it is given (measured peaks, rounded up).
-_ENCODING = {"PNG": 2, "TIFF": 3, "JPEG": 8, "BMP": 8, "WEBP": 24, "JXL": 110}
+# Bytes a pixel that an encoder holds beside the array it is given: the largest peak measured over
+# 8 and 16 bits, three and four channels, lossless and lossy, on 15 megapixels, rounded up.
+_ENCODING = {"PNG": 2, "TIFF": 2, "JPEG": 8, "BMP": 8, "WEBP": 44, "JXL": 30}
 _DROP_EVERY = 0.05  # seconds between returning the pages of a spilled array
 
 
