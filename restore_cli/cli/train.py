@@ -61,7 +61,7 @@ def liif(
     sizes: Annotated[Optional[str], typer.Option(
         help="varied: least and largest side, MIN,MAX.", rich_help_panel=DATA)] = None,
     gt_resize: Annotated[Optional[int], typer.Option(
-        help="varied: side to which targets are resized.", rich_help_panel=DATA)] = None,
+        min=1, help="varied: side to which targets are resized.", rich_help_panel=DATA)] = None,
     model: Annotated[str, typer.Option(
         help="compact (the shipped one), edsr-baseline, edsr, rdn or rcan.",
         rich_help_panel=MODEL)] = "compact",
@@ -70,7 +70,8 @@ def liif(
         help="JSON configuration instead of --model (upstream's model args).",
         rich_help_panel=MODEL)] = None,
     fixed_scale: Annotated[Optional[int], typer.Option(
-        help="Train a fixed-scale up-sampler instead of a decoder.", rich_help_panel=MODEL)] = None,
+        min=2, help="Train a fixed-scale up-sampler instead of a decoder.",
+        rich_help_panel=MODEL)] = None,
     init: Annotated[Optional[Path], typer.Option(help="Start from these weights.",
                                                  rich_help_panel=MODEL)] = None,
     steps: Annotated[int, typer.Option(min=1, help="Updates in all.",

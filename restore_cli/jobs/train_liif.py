@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
 
 from restore_cli import __version__
 from restore_cli.console import Console
-from restore_cli.errors import ExitStatus, InputError, UsageError
+from restore_cli.errors import ExitStatus, InputError, UsageError, WeightsError
 
 SAMPLERS = ("downsampled", "paired", "varied")
 MODELS = ("compact", "edsr-baseline", "edsr", "rdn", "rcan")
@@ -59,14 +62,23 @@ class LiifTraining:
     licence: str = "unspecified"
 
     def settings(self) -> dict[str, Any]:
-        """What defines the run: a resumed run must have the same."""
+        """What defines the run: a resumed run must have the same.
+
+        Raises:
+            UsageError: `config` cannot be read.
+            WeightsError: `init` cannot be read.
+        """
+        from restore_cli.weights.hashing import sha256_of
+
         keys = ("sampler", "model", "decoder", "fixed_scale", "steps", "batch", "patch",
                 "queries", "lr", "schedule", "warmup", "average", "seed", "synthetic_count",
                 "photo_share", "gt_resize")
         chosen = {key: getattr(self, key) for key in keys}
         chosen.update(scale=list(self.scale), sizes=self.sizes and list(self.sizes),
                       data=[_name(d) for d in self.data], low=[_name(d) for d in self.low],
-                      photos=_name(self.photos) if self.photos else None)
+                      photos=_name(self.photos) if self.photos else None,
+                      config=_read_config(self.config) if self.config else None,
+                      init=sha256_of(self.init) if self.init else None)
         return chosen
 
 
@@ -80,44 +92,72 @@ def run(options: LiifTraining, console: Console) -> ExitStatus:
     Raises:
         UsageError: contradictory options, or a folder that holds another run.
         InputError: unusable training images.
+        WeightsError: unusable weights to start from.
     """
+    _check(options)
+    config, settings = _config(options), options.settings()
+    with _folder(options):
+        trainer = _trainer(options, config, settings, console)
+        if trainer.resume():
+            console.info(f"continuing at step {trainer.step} of {options.steps}")
+        scores = trainer.run()
+    target = options.out / "weights.safetensors"
+    console.result(f"{target}", {"weights": str(target), "step": trainer.step, **scores})
+    return ExitStatus.OK
+
+
+def _check(options: LiifTraining) -> None:
+    """Refuses values that no run can have, before anything is read or made."""
+    if not 0 < options.lr < math.inf:
+        raise UsageError(f"--lr must be a number above 0, not {options.lr:g}")
+    if options.minutes is not None and not options.minutes > 0:
+        raise UsageError(f"--minutes must be above 0, not {options.minutes:g}")
+    if not 0 <= options.photo_share < 1:
+        raise UsageError("--photo-share must lie between 0 and 1")
+    least, largest = options.scale
+    if not 1 <= least <= largest < math.inf:
+        raise UsageError(f"--scale needs 1 <= least <= largest, not {least:g},{largest:g}")
+    if options.sizes is not None and not 1 <= options.sizes[0] <= options.sizes[1]:
+        raise UsageError("--sizes needs 1 <= least <= largest, not {},{}".format(*options.sizes))
+
+
+def _trainer(options: LiifTraining, config: dict[str, Any], settings: dict[str, Any],
+             console: Console):
     from restore_cli.runtime import engine
 
-    config = _config(options)
-    _prepare_folder(options)
+    schedule = _schedule(options)
     sampler, pairs = _data(options, console)
+    sampler.batch(0)  # images that do not fit the options are told before anything is compiled
     engine.start(options.device, options.threads, console=console)
     from restore_cli.training.liif import LiifRecipe
     from restore_cli.training.trainer import Plan, Trainer
 
     facts = {"source": "trained by restore train liif", "licence": options.licence,
              "converter": f"restore-cli {__version__}"}
-    recipe = LiifRecipe(options.decoder, config, sampler, pairs, options.settings(), facts,
+    recipe = LiifRecipe(options.decoder, config, sampler, pairs, settings, facts,
                         options.workers)
     if options.init is not None:
         _initialise(recipe.network, options.init)
-    plan = Plan(options.steps, _schedule(options), options.average, options.validate_every,
+    plan = Plan(options.steps, schedule, options.average, options.validate_every,
                 options.checkpoint_every, minutes=options.minutes)
-    trainer = Trainer(recipe, plan, options.out, console)
-    if trainer.resume():
-        console.info(f"continuing at step {trainer.step} of {options.steps}")
-    scores = trainer.run()
-    target = options.out / "weights.safetensors"
-    console.result(f"{target}", {"weights": str(target), "step": trainer.step, **scores})
-    return ExitStatus.OK
+    return Trainer(recipe, plan, options.out, console)
 
 
 def _config(options: LiifTraining) -> dict[str, Any]:
     from restore_cli.nets.layout import layout
 
-    if options.config is not None:
-        try:
-            config = json.loads(options.config.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"not a JSON configuration: {error}", path=options.config) from error
-    else:
-        config = _named_config(options)
+    config = _read_config(options.config) if options.config else _named_config(options)
     layout(options.decoder, config)  # refuses unknown names before anything is started
+    return config
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"not a JSON configuration: {error}", path=path) from error
+    if not isinstance(config, dict):
+        raise UsageError("not a JSON configuration: no object in braces", path=path)
     return config
 
 
@@ -139,14 +179,25 @@ def _named_config(options: LiifTraining) -> dict[str, Any]:
     return config
 
 
-def _prepare_folder(options: LiifTraining) -> None:
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot make the folder: {error.strerror}", path=options.out) from error
-    if not options.resume and (options.out / "last.safetensors").exists():
-        raise UsageError("a run stands here already", path=options.out,
+@contextmanager
+def _folder(options: LiifTraining) -> Iterator[None]:
+    """Makes the run's folder; a run that fails before it wrote anything leaves none behind."""
+    out = options.out
+    if not options.resume and (out / "last.safetensors").exists():
+        raise UsageError("a run stands here already", path=out,
                          hint="Continue it with --resume, or give another --out")
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make the folder: {error.strerror}", path=out) from error
+        yield
+    except BaseException:
+        with suppress(OSError):  # not empty: it stays
+            for folder in new:
+                folder.rmdir()
+        raise
 
 
 def _data(options: LiifTraining, console: Console):
@@ -211,8 +262,6 @@ def _images(options: LiifTraining, console: Console):
     if not parts:
         raise InputError("no training data", hint="Give --data FOLDER or --data synthetic")
     if options.photo_share > 0:
-        if not options.photo_share < 1:
-            raise UsageError("--photo-share must lie between 0 and 1")
         total = sum(weight for _, weight in parts)
         free = photos.load(options.photos, min_side=needed, reductions=(1.0, 0.7, 0.5),
                            console=console)
@@ -237,4 +286,7 @@ def _schedule(options: LiifTraining):
 def _initialise(network, path: Path) -> None:
     from restore_cli.weights import files
 
-    network.load_state_dict(files.read(path).tensors)
+    try:
+        network.load_state_dict(files.read(path).tensors)
+    except WeightsError as error:
+        raise WeightsError(error.message, path=path, hint=error.hint) from error

@@ -96,7 +96,7 @@ class Trainer:
             return False
         saved = checkpoint.load(path)
         differing = [
-            f"{k} ({saved.recipe.get(k)} there, {self.recipe.settings.get(k)} now)"
+            _difference(k, saved.recipe.get(k), self.recipe.settings.get(k))
             for k in sorted({*saved.recipe, *self.recipe.settings})
             if k not in self.plan.free_settings
             and saved.recipe.get(k) != self.recipe.settings.get(k)
@@ -129,7 +129,7 @@ class Trainer:
             raise UsageError("another process is training there", path=self.folder) from None
 
     def _run(self) -> dict[str, float]:
-        plan, started = self.plan, self._clock()
+        plan, started, begun = self.plan, self._clock(), self.step
         scores: dict[str, float] = {}
         bar = self.console.progress(total=plan.steps, initial=self.step, unit="step",
                                     desc="training")
@@ -149,8 +149,10 @@ class Trainer:
                     if plan.minutes and self._clock() - started > plan.minutes * 60:
                         break
             except BaseException:
-                # Whatever ends the run, the updates made so far are kept.
-                self.save()
+                # Whatever ends the run, the updates made so far are kept. Where there are none,
+                # nothing stands in the way of a start with other settings.
+                if self.step > begun:
+                    self.save()
                 raise
             if losses:
                 self._log(log, losses, bar)
@@ -213,3 +215,8 @@ class Trainer:
     def export(self, path: Path, scores: dict[str, float]) -> None:
         """Writes the (averaged) weights as the recipe's system stores them."""
         self.recipe.export(path, self.weights(), scores, self.step)
+
+
+def _difference(name: str, there: Any, now: Any) -> str:
+    shown = f"{name} ({there} there, {now} now)"
+    return shown if len(shown) <= 60 else name

@@ -154,6 +154,13 @@ def test_resuming_with_other_settings_is_refused(engine, tmp_path):
     assert _trainer(tmp_path, 6).resume()  # more steps are welcome
 
 
+def test_a_run_that_fails_at_once_does_not_bar_the_next(engine, tmp_path):
+    with pytest.raises(InputError, match="on purpose"):
+        _trainer(tmp_path, 3, stop_at=0).run()
+    assert not (tmp_path / "last.safetensors").exists()
+    assert not _trainer(tmp_path, 3, settings={"lr": 2}).resume()
+
+
 def test_two_runs_in_one_folder_are_refused(engine, tmp_path):
     from filelock import FileLock
 
