@@ -7,6 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from routes import SHA256
+
+from restore_cli.weights.fetch import Fetcher
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -59,3 +62,33 @@ def server(monkeypatch):
     yield made
     made.shutdown()
     made.server_close()
+
+
+@pytest.fixture
+def get(server, tmp_path):
+    """Fetches ``/x`` (or other URLs) into tmp_path/file and returns (Fetched, its waits)."""
+
+    def run(*urls, check=None, limit=1 << 20, size=None, environ=None, **settings):
+        waits = []
+        fetcher = Fetcher(environ=environ or {}, wait=waits.append,
+                          **{"timeout": 5.0, **settings})
+        check = check or (lambda sha: None if sha == SHA256 else f"is {sha[:8]}")
+        run.waits = waits
+        return fetcher.fetch(urls or (server.url("/x"),), tmp_path / "cache" / "file",
+                             limit=limit, size=size, check=check, name="thing")
+
+    run.target = tmp_path / "cache" / "file"
+    run.left_over = lambda: sorted(path.name for path in run.target.parent.glob("*"))
+    return run
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Writes bytes to a file and returns its path."""
+
+    def save(data: bytes, name: str = "x.pth"):
+        path = tmp_path / name
+        path.write_bytes(data)
+        return path
+
+    return save
