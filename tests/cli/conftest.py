@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
+from upscale_weights import make
 
 from restore_cli.cli.app import main
 from restore_cli.console import Console
@@ -20,3 +22,37 @@ def restore():
         return status, out.getvalue().decode(), err.getvalue()
 
     return run
+
+
+class Result:
+    """What one command line did."""
+
+    def __init__(self, status: int, console: Console):
+        self.status = status
+        self.stdout = console.stdout.getvalue()
+        self.stderr = console.stderr.getvalue()
+
+    @property
+    def records(self) -> list[dict]:
+        return [json.loads(line) for line in self.stdout.decode().splitlines()]
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """Makes weight files by the names of `upscale_weights`."""
+    folder = tmp_path_factory.mktemp("weights")
+    return lambda name="liif": make(folder, name)
+
+
+@pytest.fixture
+def upscale(tmp_path, monkeypatch, weights):
+    """Runs `restore upscale` in tmp_path with a small network; returns a `Result`."""
+    monkeypatch.chdir(tmp_path)
+
+    def go(*arguments, stdin: bytes = b"", network: str | None = "liif") -> Result:
+        console = Console(io.BytesIO(stdin), io.BytesIO(), io.StringIO(), environ={})
+        chosen = ["-w", str(weights(network))] if network else []
+        words = ["upscale", *map(str, arguments), *chosen, "--device", "cpu"]
+        return Result(main(words, console), console)
+
+    return go
