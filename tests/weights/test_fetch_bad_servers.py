@@ -13,7 +13,6 @@ from routes import CONTENT, SHA256, fail, in_turn, serve
 from restore_cli.errors import WeightsError
 from restore_cli.weights import fetch as module
 
-
 # Lies
 
 
