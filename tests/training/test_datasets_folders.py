@@ -153,7 +153,9 @@ def test_files_without_a_counterpart(tmp_path):
         folders.PairedFolders(low, high)
 
 
-def test_free_photographs():
+def test_free_photographs(monkeypatch):
+    checkout = Path(__file__).parents[2]
+    monkeypatch.setattr(photos.restore_cli, "__file__", str(checkout / "lib" / "__init__.py"))
     source = photos.load()
     assert len(source) == 7 and source.smallest >= 300
     both = photos.load(reductions=(1.0, 0.7), min_side=250)
