@@ -29,17 +29,8 @@ class Span(NamedTuple):
         return slice(self.keep[0] - self.read[0], self.keep[1] - self.read[0])
 
 
-@dataclass(frozen=True)
-class Tile:
-    """A window of an image: what to read, and what of the result to keep."""
-
-    y: Span
-    x: Span
-
-    @property
-    def read(self) -> tuple[slice, slice]:
-        """Rows and columns of the image that the network gets."""
-        return slice(*self.y.read), slice(*self.x.read)
+class _Piece:
+    """What a result is put together from: `y` and `x` say what to keep along each axis."""
 
     @property
     def keep(self) -> tuple[slice, slice]:
@@ -50,6 +41,19 @@ class Tile:
     def inner(self) -> tuple[slice, slice]:
         """The kept rows and columns, counted within the network's result."""
         return self.y.inner, self.x.inner
+
+
+@dataclass(frozen=True)
+class Tile(_Piece):
+    """A window of an image: what to read, and what of the result to keep."""
+
+    y: Span
+    x: Span
+
+    @property
+    def read(self) -> tuple[slice, slice]:
+        """Rows and columns of the image that the network gets."""
+        return slice(*self.y.read), slice(*self.x.read)
 
 
 def round_up(value: int, multiple: int) -> int:
@@ -195,21 +199,11 @@ def _one_size(needs: list[Range], length: int) -> list[Range]:
 
 
 @dataclass(frozen=True)
-class ScaledTile:
+class ScaledTile(_Piece):
     """One output tile: the rows and columns to render, and where they come from and go to."""
 
     y: Cell
     x: Cell
-
-    @property
-    def keep(self) -> tuple[slice, slice]:
-        """Rows and columns of the output image that this tile decides."""
-        return slice(*self.y.keep), slice(*self.x.keep)
-
-    @property
-    def inner(self) -> tuple[slice, slice]:
-        """The kept rows and columns, counted within the rendered tile."""
-        return self.y.inner, self.x.inner
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 import numpy as np
@@ -24,7 +25,7 @@ class Sampler(Protocol):
     def batch(self, step: int) -> LiifBatch: ...
 
 
-class _Drawn:
+class _Drawn(ABC):
     """What the samplers share: one random generator for each sample of each step."""
 
     def __init__(self, seed: int, batch: int, queries: int | None):
@@ -36,8 +37,9 @@ class _Drawn:
         """The batch of step `step` (from 0)."""
         return collate([self.sample(step * self.size + slot) for slot in range(self.size)])
 
+    @abstractmethod
     def sample(self, draw: int) -> LiifSample:
-        raise NotImplementedError
+        """Sample number `draw` of the run."""
 
     def _generator(self, draw: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, draw])
