@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,12 +18,12 @@ def compile_options() -> dict[str, int] | None:
         return None
     for folder in Path(jt.flags.cache_path).parents:
         for home in sorted(folder.glob("mkl/dnnl*")):
-            if (home / "include" / "dnnl.hpp").exists() or (home / "include").is_symlink():
-                name = "dnnl" if (home / "bin" / "dnnl.dll").exists() else "mkldnn"
-                return {f'FLAGS: -I"{home}/include" -L"{home}/lib" -l{name} ': 1}
+            if (home / "include" / "dnnl.hpp").exists():
+                return {f'FLAGS: -I"{home}/include" -L"{home}/lib" -lmkldnn ': 1}
     return None
 
 
 def usable() -> bool:
-    """Whether operators written for oneDNN can run now: CPU, and oneDNN found."""
-    return not jt.flags.use_cuda and compile_options() is not None
+    """Whether operators written for oneDNN can run now: CPU, GCC or Clang, and oneDNN found."""
+    return (not jt.flags.use_cuda and sys.platform != "win32"
+            and compile_options() is not None)
