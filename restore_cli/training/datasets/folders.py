@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -146,6 +146,7 @@ class FolderSource(_Files):
         folder: the folder.
         min_side: least height and width in pixels.
         limit: use only so many files, from the first by name.
+        names: use only files of these names; None uses all.
         cache: where decoded images are kept; None makes one of its own.
         console: where warnings go.
 
@@ -154,9 +155,12 @@ class FolderSource(_Files):
     """
 
     def __init__(self, folder: Path | str, min_side: int = 1, *, limit: int | None = None,
-                 cache: Cache | None = None, console: Console | None = None):
+                 names: Collection[str] | None = None, cache: Cache | None = None,
+                 console: Console | None = None):
         usable, problems, self.smallest = [], [], 0
         for path in list_images(folder, limit):
+            if names is not None and path.name not in names:
+                continue
             try:
                 side = min(image_size(path))
             except InputError as error:

@@ -13,6 +13,10 @@ from restore_cli.training.datasets import folders
 from restore_cli.training.datasets.sources import ArraySource
 from restore_cli.training.degradations import bicubic
 
+# What is free to train on; results that someone wrote beside these files are not.
+FREE = frozenset({"astronaut.png", "camera.png", "chelsea.png", "coffee.png", "grass.png",
+                  "gravel.png", "rocket.jpg"})
+
 
 def find() -> Path:
     """The folder `examples/photos` of the checkout this package runs from.
@@ -32,7 +36,7 @@ def load(folder: Path | str | None = None, *, min_side: int = 192,
     """The photographs of a folder, in memory.
 
     Args:
-        folder: None takes `find()`.
+        folder: all images of it; None takes the `FREE` ones of `find()`.
         min_side: least height and width in pixels; smaller ones are left out.
         reductions: each photograph is present at each of these sizes (1 is its own; smaller
             ones are sharper to the pixel), as far as `min_side` allows.
@@ -41,8 +45,8 @@ def load(folder: Path | str | None = None, *, min_side: int = 192,
     Raises:
         InputError: no folder, or no usable photograph in it.
     """
-    source = folders.FolderSource(folder if folder is not None else find(), min_side,
-                                  console=console)
+    source = folders.FolderSource(find() if folder is None else folder, min_side,
+                                  names=FREE if folder is None else None, console=console)
     images: list[np.ndarray] = []
     for index in range(len(source)):
         image = source.image(index)
