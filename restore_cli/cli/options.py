@@ -41,6 +41,15 @@ Tile = Annotated[Optional[int], typer.Option(
 
 Output = Annotated[Optional[str], typer.Option(
     "--output", "-o", help="Output file or folder; - is stdout.", rich_help_panel=OUTPUT)]
+Format = Annotated[Optional[str], typer.Option(
+    "--format", metavar="FORMAT", help="png, jpeg, tiff, webp, jxl or bmp; default: the input's.",
+    rich_help_panel=OUTPUT)]
+Quality = Annotated[Optional[int], typer.Option(
+    "--quality", min=1, max=100, help="Of JPEG, WebP (default 95) and JPEG XL (default lossless).",
+    rich_help_panel=OUTPUT)]
+PngLevel = Annotated[Optional[int], typer.Option(
+    "--png-level", min=0, max=9, help="PNG compression effort; default: fast.",
+    rich_help_panel=OUTPUT)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.",
                                          rich_help_panel=OUTPUT)]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave existing outputs.",

@@ -40,15 +40,9 @@ def upscale(
     suffix: Annotated[str | None, typer.Option(
         "--suffix", help="Added to names; default: the scale, such as _x2, beside the input, and "
         "nothing in an output folder.", rich_help_panel=shared.OUTPUT)] = None,
-    format: Annotated[str | None, typer.Option(
-        "--format", metavar="FORMAT", help="png, jpeg, tiff, webp, jxl or bmp; default: the "
-        "input's.", rich_help_panel=shared.OUTPUT)] = None,
-    quality: Annotated[int | None, typer.Option(
-        "--quality", min=1, max=100, help="Of JPEG, WebP (default 95) and JPEG XL (default "
-        "lossless).", rich_help_panel=shared.OUTPUT)] = None,
-    png_level: Annotated[int | None, typer.Option(
-        "--png-level", min=0, max=9, help="PNG compression effort; default: fast.",
-        rich_help_panel=shared.OUTPUT)] = None,
+    format: shared.Format = None,
+    quality: shared.Quality = None,
+    png_level: shared.PngLevel = None,
     overwrite: shared.Overwrite = False,
     skip_existing: shared.SkipExisting = False,
     recursive: shared.Recursive = False,

@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from restore_cli import units
 from restore_cli.console import Console
-from restore_cli.errors import ExitStatus, InputError, OutOfMemory, OutputError, UsageError
-from restore_cli.jobs import upscale_network, upscale_plan
+from restore_cli.errors import ExitStatus, UsageError
+from restore_cli.jobs import files, upscale_network, upscale_plan
 from restore_cli.jobs.upscale_image import Upscaler
 from restore_cli.jobs.upscale_plan import Geometry, Target
-from restore_cli.media import formats, images, limits
+from restore_cli.media import limits
 from restore_cli.media.images import Image
 from restore_cli.pipeline import buffers, memory, naming, stream
 from restore_cli.pipeline.naming import STREAM, Item
 from restore_cli.pipeline.pixels import Levels, levels
 
-_EXTENSIONS = {"PNG": ".png", "JPEG": ".jpg", "TIFF": ".tif", "WEBP": ".webp", "JXL": ".jxl",
-               "BMP": ".bmp"}
-_SPILLING = ("PNG", "TIFF")  # their writers take an array on disk piece by piece
-_CODECS = 16 << 20  # the code of image readers and writers, loaded later
-_RELEASE = 2 << 20  # after larger outputs, freed memory is handed back: the next shape differs
-
 
 @dataclass
-class UpscaleRequest:
+class UpscaleRequest(files.PictureRequest):
     """What the command line asks for; see `restore upscale --help` for the meanings."""
 
-    inputs: list[str] = field(default_factory=list)
     scale: str | None = None
     size: str | None = None
     model: str | None = None
@@ -42,22 +32,6 @@ class UpscaleRequest:
     cell_clamp: bool = False
     self_ensemble: bool = False
     truncate: bool = False
-    output: str | None = None
-    suffix: str | None = None
-    format: str | None = None
-    quality: int | None = None
-    png_level: int | None = None
-    overwrite: bool = False
-    skip_existing: bool = False
-    recursive: bool = False
-    dry_run: bool = False
-    files_from: str | None = None
-    null: bool = False
-    shard: str | None = None
-    device: str = "auto"
-    threads: int | None = None
-    memory: str | None = None
-    tile: int | None = None
 
 
 @dataclass
@@ -84,12 +58,12 @@ def run(request: UpscaleRequest, console: Console) -> ExitStatus:
     target = upscale_plan.parse_target(request.scale, request.size)
     if request.memory is not None:
         memory.parse(request.memory)
-    format = _format(request)
-    items = _items(request, target, format, console)
+    format = files.asked_format(request)
+    items = files.plan(request, files.names(request, console), target.suffix, format, console)
     if request.dry_run:
-        return _tell(items, console)
+        return files.tell(items, console)
     if all(item.skip for item in items):
-        return stream.run(items, _nothing, _nothing, _nothing, console=console,
+        return stream.run(items, files.nothing, files.nothing, files.nothing, console=console,
                           describe=str).status
     path = upscale_network.find(request.model, request.weights, console)
     loaded = upscale_network.load(path, device=request.device, threads=request.threads,
@@ -115,7 +89,7 @@ class _Job:
                                  self_ensemble=request.self_ensemble, truncate=request.truncate)
         self.model = upscale_plan.cost(loaded.layout, request.self_ensemble, loaded.fused)
         self._warm_up()
-        self.budget = memory.budget(request.memory, base=memory.rss() + _CODECS)
+        self.budget = memory.budget(request.memory, base=memory.rss() + files.CODECS)
         self.shared = self.budget.room // 2
         """Bytes that images read, computed and written at the same time may take together."""
 
@@ -139,27 +113,19 @@ class _Job:
             return 0
         height, width = self._size(found.height, found.width)
         out = height * width * found.pixel_bytes
-        extra = buffers.encoding(self._format_of(item, "PNG"), height, width)
+        extra = buffers.encoding(files.format_of(item, self.format, "PNG"), height, width)
         return max(found.decoding, found.held + out, out + extra)
 
     def read(self, item: Item) -> Image:
         """Decodes the source."""
         naming.require_input(item.source)
-        if item.source != STREAM:
-            image = images.read(item.source)
-        else:
-            # Unbuffered: a thread that waits in a buffered read cannot be left at the exit.
-            raw = getattr(self.console.stdin, "raw", self.console.stdin)
-            image = images.read(io.BytesIO(raw.read()))
-        if image.pixels.nbytes > _RELEASE:
-            memory.trim()  # what the decoder took
-        return image
+        return files.read(files.opened(item.source, self.console))
 
     def compute(self, item: Item, image: Image) -> _Result:
         """Up-scales one image."""
         before = image.height, image.width
         size = self._size(*before)
-        format = self._format_of(item, image.format)
+        format = files.format_of(item, self.format, image.format)
         self._check(size, format, before, item)
         mapped, note = levels(image.color)
         notes = image.notes + ((note,) if note else ())
@@ -174,7 +140,7 @@ class _Job:
         except BaseException:
             resources.close()
             raise
-        if out.nbytes > _RELEASE:
+        if out.nbytes > files.RELEASE:
             del image
             memory.release()
         return result
@@ -182,12 +148,9 @@ class _Job:
     def write(self, item: Item, result: _Result) -> dict[str, Any]:
         """Stores one result; returns the facts for its record."""
         with result.resources:
-            target = self.console.stdout if item.target == STREAM else item.target
-            notes = images.write(target, result.image, format=result.format,
-                                 quality=self.request.quality, png_level=self.request.png_level,
-                                 overwrite=self.request.overwrite)
+            notes = files.write(item, result.image, result.format, self.request, self.console)
             height, width = result.image.height, result.image.width
-            large, result.image = result.image.pixels.nbytes > _RELEASE, None
+            large, result.image = result.image.pixels.nbytes > files.RELEASE, None
         if large:
             memory.trim()  # what the encoder took
         for note in (*result.notes, *notes):
@@ -203,20 +166,10 @@ class _Job:
                              hint=f"Choose a smaller scale, or set {limits.VARIABLE}")
         return size
 
-    def _format_of(self, item: Item, source_format: str) -> str:
-        if self.format is not None:
-            return self.format
-        if item.target != STREAM:
-            return formats.format_for(item.target)
-        return source_format if source_format in formats.FORMATS else "PNG"
-
     def _check(self, size: tuple[int, int], format: str, before: tuple[int, int],
                item: Item) -> None:
         """Fails before the work what the format or the disk would refuse after it."""
-        side = formats.FORMATS[format].side
-        if max(size) > side:
-            raise OutputError(f"{size[1]}x{size[0]} is more than {format} can hold ({side} pixels "
-                              "a side)", path=item.target, hint="Use --format png or tiff")
+        files.check_side(size, format, item)
         scale = self.loaded.layout.scale
         if scale and size != (scale * before[0], scale * before[1]):
             self.console.warn(f"{item.source}: {self.loaded.name} enlarges x{scale} only; other "
@@ -225,24 +178,13 @@ class _Job:
     def _fit(self, geometry: Geometry, image: Image, shape: tuple[int, ...], format: str,
              item: Item) -> tuple[int, Path | None]:
         """The tile, and the folder for the output's pixels where they do not fit in memory."""
-        room, held = self.budget.room, image.pixels.nbytes
-        out = int(np.prod(shape, dtype=np.int64)) * image.pixels.itemsize
-        extra = buffers.encoding(format, *shape[:2])
         least = geometry.cost(self.model, upscale_plan.SMALLEST_TILE)
-        need, spill = max(held + out + least, out + extra), None
-        if need > room:
-            if format not in _SPILLING or item.target == STREAM:
-                raise OutOfMemory(
-                    f"an output of {shape[1]}x{shape[0]} as {format} takes {units.show(need)}, "
-                    f"and {units.show(room)} are left", path=item.source,
-                    hint="Give more with --memory, or write a PNG or TIFF file, which needs less")
-            spill, out = _existing_folder(item.target), 0
-        # Smaller images than this may be read and written meanwhile; a larger one is alone.
-        left = room - (held + out if need - least > self.shared else self.shared)
+        found = files.places(item, image.pixels.nbytes, shape, image.pixels.itemsize, format,
+                             least=least, room=self.budget.room, shared=self.shared)
         if self.request.tile is None:
-            return geometry.choose(self.model, left), spill
+            return geometry.choose(self.model, found.left), found.spill
         return memory.check_tile(self.request.tile, lambda tile: geometry.cost(
-            self.model, tile, True), left), spill
+            self.model, tile, True), found.left), found.spill
 
     def _fill(self, geometry: Geometry, tile: int, image: Image, out: np.ndarray,
               mapped: Levels) -> None:
@@ -263,78 +205,7 @@ class _Job:
                            f"memory ran out; again with tiles of {half} pixels"))
 
 
-def _format(request: UpscaleRequest) -> str | None:
-    if request.format is None:
-        return None
-    found = formats.WRITABLE.get(f".{request.format.lower()}")
-    if found is None:
-        raise UsageError(f"unknown format '{request.format}'", hint="Use one of " + ", ".join(
-            name.lower() for name in formats.FORMATS))
-    named = formats.WRITABLE.get(Path(request.output or "").suffix.lower(), found)
-    if named != found and not os.path.isdir(request.output):
-        raise UsageError(f"-o {request.output} and --format {request.format} contradict each "
-                         "other")
-    return found
-
-
-def _items(request: UpscaleRequest, target: Target, format: str | None,
-           console: Console) -> list[Item]:
-    names = list(request.inputs)
-    if request.files_from is not None:
-        if request.files_from == STREAM and STREAM in names:
-            raise UsageError("stdin cannot be both an image and the list of names")
-        names += naming.read_names(request.files_from, null=request.null, stdin=console.stdin)
-    elif request.null:
-        raise UsageError("-0 belongs to --files-from")
-    if not names:
-        raise UsageError("no input", hint="Name files or folders, or - for stdin")
-    items = naming.plan(
-        names, output=request.output,
-        suffix=target.suffix if request.suffix is None else request.suffix,
-        extension=_EXTENSIONS[format] if format else _extension,
-        overwrite=request.overwrite, skip_existing=request.skip_existing,
-        recursive=request.recursive, shard=request.shard, readable=formats.EXTENSIONS,
-        suffix_in_folder=request.suffix is not None)
-    if not items and request.shard is None:
-        raise UsageError("no image among the inputs", hint="--recursive enters folders")
-    if any(item.target == STREAM for item in items) and not request.dry_run:
-        console.reserve_stdout()
-    for item in items:
-        if format is None and item.target != STREAM:
-            formats.format_for(item.target)  # refuses names of no format
-    return items
-
-
-def _extension(ending: str) -> str:
-    """Results keep their input's format where it can be written; others become PNG."""
-    return ending if ending.lower() in formats.WRITABLE else ".png"
-
-
-def _tell(items: list[Item], console: Console) -> ExitStatus:
-    for item in items:
-        note = f" (skipped: {item.skip})" if item.skip else ""
-        status = "skipped" if item.skip else "planned"
-        try:
-            naming.require_input(item.source)
-        except InputError as error:
-            note, status = f" (will fail: {error.message})", "failed"
-        console.result(f"{item.source} -> {item.target}{note}",
-                       {"source": str(item.source), "output": str(item.target), "status": status})
-    return ExitStatus.OK
-
-
 def _describe(record: dict[str, Any]) -> str:
     (width, height), (new_width, new_height) = record["input_size"], record["size"]
     return (f"{record['source']} -> {record['output']}  {width}x{height} -> "
             f"{new_width}x{new_height}  {record['seconds']:.1f} s")
-
-
-def _existing_folder(target: Path) -> Path:
-    folder = target.absolute().parent
-    while not folder.is_dir():
-        folder = folder.parent
-    return folder
-
-
-def _nothing(item: Item, data: Any = None) -> dict[str, Any]:
-    return {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,47 +10,9 @@ import numpy as np
 from restore_cli.nets.layout import Layout
 from restore_cli.pipeline import pixels as values
 from restore_cli.pipeline.tiles import ScaledBlock, ScaledTile
+from restore_cli.pipeline.turns import EIGHT, STRAIGHT, Turn
 
 Progress = Callable[[float], None]
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One of the eight symmetries of the square, for arrays (..., H, W)."""
-
-    transpose: bool = False
-    flip_y: bool = False
-    flip_x: bool = False
-
-    def apply(self, planes: np.ndarray) -> np.ndarray:
-        """The turned array: transposed first, then flipped."""
-        if self.transpose:
-            planes = np.swapaxes(planes, -1, -2)
-        return planes[..., ::-1 if self.flip_y else 1, ::-1 if self.flip_x else 1]
-
-    def undo(self, planes: np.ndarray) -> np.ndarray:
-        """The inverse of `apply`."""
-        planes = planes[..., ::-1 if self.flip_y else 1, ::-1 if self.flip_x else 1]
-        return np.swapaxes(planes, -1, -2) if self.transpose else planes
-
-    def span(self, y: tuple[int, int], x: tuple[int, int], whole: tuple[int, int]):
-        """Where rows `y` and columns `x` of an array of size `whole` go."""
-        height, width = whole
-        if self.transpose:
-            y, x, height, width = x, y, width, height
-        if self.flip_y:
-            y = height - y[1], height - y[0]
-        if self.flip_x:
-            x = width - x[1], width - x[0]
-        return y, x
-
-    def size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The turned height and width."""
-        return size[::-1] if self.transpose else size
-
-
-STRAIGHT = (Turn(),)
-EIGHT = tuple(Turn(t, y, x) for t in (False, True) for y in (False, True) for x in (False, True))
 
 
 class Upscaler:
