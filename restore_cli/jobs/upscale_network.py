@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from restore_cli.console import Console
-from restore_cli.errors import UsageError, WeightsError
+from restore_cli.errors import WeightsError
+from restore_cli.jobs import networks
 from restore_cli.nets.layout import Layout, layout
 from restore_cli.weights.files import Weights
 
@@ -47,16 +48,7 @@ def find(model: str | None, weights: str | Path | None, console: Console) -> Pat
         UsageError: both are given.
         WeightsError: unknown, missing, or cannot be fetched.
     """
-    from restore_cli.weights.store import Store
-
-    if model is not None and weights is not None:
-        raise UsageError("give either --model or --weights")
-    store = Store(console=console)
-    if weights is not None:
-        return store.find(Path(weights), "upscale")
-    if model is not None:
-        store.entry(model)  # or a file of this name would be taken
-    return store.find(model, "upscale")
+    return networks.find(model, weights, "upscale", console)
 
 
 def facts(weights: Weights, path: Path) -> tuple[Weights, Layout]:
