@@ -34,7 +34,7 @@ class Network(nn.Module):
         faults += [
             f"{key} has shape {tuple(params[key].shape)}, expected {tuple(own[key].shape)}"
             for key in own
-            if key in params and tuple(params[key].shape) != tuple(own[key].shape)
+            if key in params and (tuple(params[key].shape) or (1,)) != tuple(own[key].shape)
         ]
         if faults:
             shown = "; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" * (len(faults) > 8))
@@ -42,7 +42,12 @@ class Network(nn.Module):
         for key, parameter in own.items():
             value = params[key]
             value = value.numpy() if isinstance(value, jt.Var) else np.asarray(value)
-            parameter.update(jt.array(np.ascontiguousarray(value.astype(str(parameter.dtype)))))
+            value = value.reshape(tuple(parameter.shape))  # Jittor holds scalars as vectors of one
+            made = jt.array(np.ascontiguousarray(value.astype(str(parameter.dtype))))
+            # Jittor fuses a pending array of one element into its first use, where a broadcast
+            # then does not compile: it must be there before.
+            made.sync()
+            parameter.update(made)
 
 
 class Lambda(nn.Module):

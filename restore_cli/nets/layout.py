@@ -7,11 +7,12 @@ Weight files are checked against `Layout.shapes`, tiles are planned from
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable, Mapping
 
 from restore_cli.errors import WeightsError, did_you_mean
 from restore_cli.nets.liif import shapes as liif
+from restore_cli.nets.n2v import shapes as n2v
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -25,9 +26,11 @@ class Layout:
         optional: keys that exist upstream but never influence the output; a converter may
             fill them in when a file lacks them.
         receptive_radius: input pixels on each side that one output pixel depends on, or None
-            when it depends on the whole image (global statistics).
+            when it depends on the whole image (global statistics). Where `align` is above 1:
+            pixels that a tile with borders on its multiples depends on beyond them.
         align: input sides must be multiples of this many pixels.
         scale: fixed integer magnification, or None when any scale can be asked for.
+        buffers: keys that are not trained (batch statistics).
     """
 
     shapes: Shapes
@@ -35,12 +38,13 @@ class Layout:
     receptive_radius: int | None
     align: int
     scale: int | None
+    buffers: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def parameters(self) -> int:
         """Number of trainable values."""
         return sum(math.prod(shape) for key, shape in self.shapes.items()
-                   if key not in self.optional)
+                   if key not in self.optional and key not in self.buffers)
 
 
 def _liif_family(name: str) -> Callable[[Mapping[str, Any]], Layout]:
@@ -53,8 +57,17 @@ def _liif_family(name: str) -> Callable[[Mapping[str, Any]], Layout]:
     return make
 
 
+def _n2v_family(name: str) -> Callable[[Mapping[str, Any]], Layout]:
+    def make(config: Mapping[str, Any]) -> Layout:
+        facts = n2v.describe(name, config)
+        return Layout(facts.shapes, facts.unused, facts.radius, facts.align, 1, facts.buffers)
+
+    return make
+
+
 ARCHITECTURES: dict[str, Callable[[Mapping[str, Any]], Layout]] = {
-    name: _liif_family(name) for name in liif.NAMES
+    **{name: _liif_family(name) for name in liif.NAMES},
+    **{name: _n2v_family(name) for name in n2v.NAMES},
 }
 
 

@@ -12,6 +12,9 @@ BUILDERS = {
     **dict.fromkeys(("liif", "metasr"), "restore_cli.nets.liif.model"),
     **dict.fromkeys(("edsr-baseline", "edsr", "rdn", "rcan", "mlp"),
                     "restore_cli.nets.liif.encoders"),
+    "n2v-unet": "restore_cli.nets.n2v.unet",
+    **dict.fromkeys(("rednet10", "rednet20", "rednet30"), "restore_cli.nets.n2v.rednet"),
+    "n2v-field": "restore_cli.nets.n2v.field",
 }
 
 __all__ = ["BUILDERS", "Layout", "build", "layout", "names"]
@@ -26,7 +29,7 @@ def build(name: str, config: Mapping[str, Any]):
     """Builds architecture `name` with fresh random weights, in evaluation mode.
 
     Args:
-        name: "liif", "metasr", "edsr-baseline", "edsr", "rdn", "rcan" or "mlp".
+        name: one of `names()`.
         config: upstream's `args` for it; keys left out take upstream's defaults.
 
     Raises:

@@ -1,0 +1,1 @@
+"""Denoising networks of the Noise2Void family."""
