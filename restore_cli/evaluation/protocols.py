@@ -21,10 +21,17 @@ Upscale = Callable[[np.ndarray, "tuple[int, int]"], np.ndarray]
 
 @dataclass(frozen=True)
 class Score:
-    """PSNR in dB (infinite for equal images) and SSIM (None below 11 pixels a side)."""
+    """How near an image is to its reference.
+
+    Attributes:
+        psnr: in dB, infinite for equal images.
+        ssim: None below 11 pixels a side.
+        affine: PSNR after the best gain and offset; None where it was not asked for.
+    """
 
     psnr: float
     ssim: float | None
+    affine: float | None = None
 
 
 @dataclass(frozen=True)

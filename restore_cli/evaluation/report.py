@@ -50,10 +50,13 @@ def means(results: Iterable[Result]) -> list[Mean]:
 
 
 def mean_score(scores: Sequence[Score]) -> Score:
-    """Mean of the PSNR in dB, as the published tables have it, and of the SSIM known."""
-    known = [score.ssim for score in scores if score.ssim is not None]
+    """Mean of the PSNR in dB, as the published tables have it, and of what else is known."""
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known else None
+
     return Score(sum(score.psnr for score in scores) / len(scores),
-                 sum(known) / len(known) if known else None)
+                 mean([score.ssim for score in scores]), mean([score.affine for score in scores]))
 
 
 def source(result: Result) -> str:
@@ -69,9 +72,9 @@ def table(rows: Sequence[Mean], model_name: str) -> str:
         header += [model_name, "SSIM", "gain", "s/image"]
     lines = []
     for row in rows:
-        line = [row.data, f"x{row.scale:g}", str(row.images), row.source, *_cells(row.baseline)]
+        line = [row.data, f"x{row.scale:g}", str(row.images), row.source, *cells(row.baseline)]
         if row.model is not None:
-            line += [*_cells(row.model), signed(row.model.psnr - row.baseline.psnr),
+            line += [*cells(row.model), signed(row.model.psnr - row.baseline.psnr),
                      f"{row.seconds / row.images:.2f}"]
         lines.append(line)
     return columns(header, lines, left=1)
@@ -118,10 +121,12 @@ def mean_record(row: Mean, *, model: str, protocol: str, quantised: bool) -> dic
 
 
 def score_record(score: Score | None, prefix: str) -> dict[str, Any]:
-    """PSNR and SSIM under prefixed names; nothing for no score."""
+    """What is known of a score under prefixed names; nothing for no score."""
     if score is None:
         return {}
     record: dict[str, Any] = {f"{prefix}psnr": finite(score.psnr), f"{prefix}ssim": score.ssim}
+    if score.affine is not None:
+        record[f"{prefix}affine_psnr"] = finite(score.affine)
     if math.isinf(score.psnr):
         record[f"{prefix}identical"] = True
     return record
@@ -135,19 +140,21 @@ def csv_text(results: Sequence[Result]) -> str:
     for result in results:
         height, width = result.size
         writer.writerow([result.case.data, f"{result.case.scale:g}", result.case.name, width,
-                         height, source(result), *_numbers(result.model),
-                         *_numbers(result.baseline), f"{result.seconds:.4f}"])
+                         height, source(result), *numbers(result.model),
+                         *numbers(result.baseline), f"{result.seconds:.4f}"])
     for row in means(results):
         writer.writerow([row.data, f"{row.scale:g}", "mean", "", "", row.source,
-                         *_numbers(row.model), *_numbers(row.baseline), f"{row.seconds:.4f}"])
+                         *numbers(row.model), *numbers(row.baseline), f"{row.seconds:.4f}"])
     return text.getvalue()
 
 
-def _cells(score: Score) -> list[str]:
+def cells(score: Score) -> list[str]:
+    """PSNR and SSIM as a table shows them."""
     return [decibels(score.psnr), "-" if score.ssim is None else f"{score.ssim:.4f}"]
 
 
-def _numbers(score: Score | None) -> list[str]:
+def numbers(score: Score | None) -> list[str]:
+    """PSNR and SSIM for a CSV file; empty where unknown."""
     if score is None:
         return ["", ""]
     return [f"{score.psnr:.4f}", "" if score.ssim is None else f"{score.ssim:.6f}"]

@@ -9,22 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from restore_cli.console import Console
-from restore_cli.errors import (
-    DeviceError,
-    ExitStatus,
-    InputError,
-    OutOfMemory,
-    RestoreError,
-    UsageError,
-    WeightsError,
-)
+from restore_cli.errors import ExitStatus, InputError, UsageError
 from restore_cli.evaluation import cases, plots, protocols, report
 from restore_cli.evaluation.cases import Case
 from restore_cli.evaluation.protocols import Result, Upscale
-from restore_cli.media.atomic import atomic_path, check_target
+from restore_cli.jobs import evaluate_common as common
 
 BICUBIC = "bicubic"
-_FATAL = (WeightsError, DeviceError)  # they concern the run, not one image
 
 
 @dataclass(frozen=True)
@@ -62,61 +53,34 @@ class EvaluateRequest:
 def run(request: EvaluateRequest, console: Console) -> ExitStatus:
     """Scores all images; one failing does not stop the others."""
     _check(request)
-    failures: list[RestoreError] = []
-
-    def failed(error: RestoreError) -> None:
-        console.error(error)
-        failures.append(error)
-
-    work = _cases(request, failed)
+    failures = common.Failures(console)
+    work: list[Case] = []
+    for folder, label in common.labelled(request.data):
+        try:
+            work += cases.find(folder, request.scales, label=label, on_error=failures.add)
+        except InputError as error:
+            failures.add(error)
     results: list[Result] = []
     if work:
         name, upscale = BICUBIC, None
         if request.model != BICUBIC:
             name, upscale = _network(request, console)
         protocol = protocols.PROTOCOLS[request.protocol]
-        for case in console.progress(work, desc="evaluating", unit="image"):
-            try:
-                result = _score(request, case, upscale, protocol)
-            except _FATAL:
-                raise
-            except RestoreError as error:
-                failed(error)
-                continue
-            results.append(result)
-            console.result("", report.result_record(result))
+        results = common.score_all(
+            work, lambda case: _score(request, case, upscale, protocol), report.result_record,
+            console, failures)
     if results:
         _report(request, name, results, console)
-    if not failures:
-        return ExitStatus.OK
-    statuses = {error.status for error in failures}
-    return statuses.pop() if not results and len(statuses) == 1 else ExitStatus.SOME_FAILED
-
-
-def _cases(request: EvaluateRequest, failed) -> list[Case]:
-    names = [folder.resolve().name for folder in request.data]
-    work: list[Case] = []
-    for folder, name in zip(request.data, names, strict=True):
-        label = name if names.count(name) == 1 else str(folder)
-        try:
-            work += cases.find(folder, request.scales, label=label, on_error=failed)
-        except InputError as error:
-            failed(error)
-    return work
+    return failures.status(bool(results))
 
 
 def _score(request: EvaluateRequest, case: Case, upscale: Upscale | None, protocol) -> Result:
     def keep(case: Case, image: np.ndarray) -> None:
         save_prediction(request.save, case, image, overwrite=request.overwrite)
 
-    try:
+    with common.naming_the_path(case.hr):
         return protocols.evaluate(case, upscale, protocol, quantise=request.quantise,
                                   keep=keep if request.save else None)
-    except MemoryError:
-        raise OutOfMemory("does not fit the memory", path=case.hr) from None
-    except OutOfMemory as error:
-        error.path = error.path or case.hr
-        raise
 
 
 def save_prediction(folder: Path, case: Case, image: np.ndarray, *, overwrite: bool) -> Path:
@@ -139,9 +103,7 @@ def _report(request: EvaluateRequest, name: str, results: list[Result],
                                                   quantised=request.quantise))
     else:
         console.result(report.table(rows, name))
-    if request.csv:
-        with atomic_path(request.csv, overwrite=request.overwrite) as temporary:
-            temporary.write_text(report.csv_text(results), encoding="utf-8")
+    common.write_csv(request.csv, report.csv_text(results), overwrite=request.overwrite)
     if request.plots:
         for path in plots.write(results, request.plots, model=name, protocol=request.protocol):
             console.info(f"{path}: written")
@@ -150,15 +112,8 @@ def _report(request: EvaluateRequest, name: str, results: list[Result],
 def _check(request: EvaluateRequest) -> None:
     """Refuses before hours of work what would fail after them."""
     if request.protocol not in protocols.PROTOCOLS:
-        raise UsageError(f"unknown protocol '{request.protocol}'",
-                         hint="Known: " + ", ".join(protocols.PROTOCOLS))
-    if request.plots:
-        plots.require()
-    wanted = [request.csv] if request.csv else []
-    if request.plots:
-        wanted += [request.plots / name for name in plots.NAMES]
-    for path in wanted:
-        check_target(path, overwrite=request.overwrite)
+        raise common.unknown_protocol(request.protocol, protocols.PROTOCOLS)
+    common.check_results(request.csv, request.plots, overwrite=request.overwrite)
 
 
 def _network(request: EvaluateRequest, console: Console) -> tuple[str, Upscale]:
