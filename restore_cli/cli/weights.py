@@ -70,7 +70,7 @@ def verify(context: typer.Context, names: MaybeNames = None, json: options.Json 
 
 def convert(context: typer.Context,
             source: Annotated[str, typer.Argument(
-                metavar="CHECKPOINT", help="A .pth, .pt or .pkl file; nothing in it is run.")],
+                metavar="CHECKPOINT", help="A .pth, .pt, .ckpt or .pkl file; nothing in it runs.")],
             output: Annotated[str | None, typer.Option(
                 "--output", "-o", metavar="FILE.safetensors",
                 help="Default: beside the input.")] = None,
@@ -78,6 +78,11 @@ def convert(context: typer.Context,
                 "--dtype", help="float16 halves the file.")] = Precision.float32,
             licence: Annotated[str, typer.Option(
                 "--licence", help="Terms of use to note in the file.")] = "unknown",
+            normalisation: Annotated[str | None, typer.Option(
+                "--normalisation", metavar="HOW",
+                help="How a denoiser is fed: image (each image's mean and deviation), unit "
+                     "(0 to 1), unit-8bit (clipped to 8 bits first) or MEANS:STDS of its "
+                     "training data. Default: as the file tells.")] = None,
             overwrite: options.Overwrite = False, json: options.Json = False,
             quiet: options.Quiet = False, debug: options.Debug = False) -> None:
     """Convert a PyTorch or Jittor checkpoint to safetensors, checking every key and shape."""
@@ -85,7 +90,8 @@ def convert(context: typer.Context,
 
     console = options.console(context, json=json, quiet=quiet, debug=debug)
     raise typer.Exit(int(job.convert(console, source, output, dtype=dtype.value,
-                                     overwrite=overwrite, licence=licence)))
+                                     overwrite=overwrite, licence=licence,
+                                     normalisation=normalisation)))
 
 
 def path(context: typer.Context,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -13,6 +14,12 @@ from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, RestoreError, UsageError, WeightsError
 from restore_cli.media.atomic import check_target
 from restore_cli.weights.store import Status, Store
+
+_FEEDS: Mapping[str, Mapping[str, Any]] = {
+    "image": {"kind": "image"},
+    "unit": {"kind": "unit", "clip": False},
+    "unit-8bit": {"kind": "unit", "clip": True, "quantise": True},
+}
 
 
 def show(console: Console, task: str | None = None,
@@ -33,6 +40,12 @@ def show(console: Console, task: str | None = None,
             console.result(line)
     for status in found if console.json_lines else ():
         console.result("", _record(status))
+    notes: dict[str, list[str]] = {}
+    for status in found:
+        notes.setdefault(status.entry.note, []).append(status.entry.name)
+    for note, names in notes.items():
+        if note:
+            console.info(f"{', '.join(names)}: {note}")
     return ExitStatus.OK
 
 
@@ -100,18 +113,23 @@ def remove(console: Console, names: Sequence[str], *, forget: bool = False,
 
 
 def convert(console: Console, source: str, output: str | None = None, *,
-            dtype: str = "float32", overwrite: bool = False,
-            licence: str = "unknown") -> ExitStatus:
+            dtype: str = "float32", overwrite: bool = False, licence: str = "unknown",
+            normalisation: str | None = None) -> ExitStatus:
     """Converts a checkpoint to our safetensors and reports how its keys fared.
 
+    Args:
+        normalisation: how a denoiser is fed, see `parse_normalisation`; None as the file tells.
+
     Raises:
-        UsageError: the output makes no sense, or exists.
+        UsageError: the output makes no sense, or exists; a normalisation that makes none.
         WeightsError: the checkpoint is unreadable or fits no network.
         OutputError: the output cannot be written.
     """
     from restore_cli.weights import files
     from restore_cli.weights.convert import convert as convert_checkpoint
+    from restore_cli.weights.convert import feed
 
+    stated = None if normalisation is None else parse_normalisation(normalisation)
     path = Path(source)
     target = Path(output) if output is not None else path.with_suffix(".safetensors")
     if target.is_dir():
@@ -123,6 +141,8 @@ def convert(console: Console, source: str, output: str | None = None, *,
                          hint="Name another with -o")
     check_target(target, overwrite=overwrite)
     weights, report = convert_checkpoint(path, licence=licence)
+    if stated is not None:
+        feed(weights, _for_network(stated, weights.arch, weights.config))
     files.write(target, weights, dtype, overwrite=overwrite)
     for what, keys in (("not used by the network", report.unused),
                        ("filled in, without influence", report.filled)):
@@ -137,6 +157,45 @@ def convert(console: Console, source: str, output: str | None = None, *,
          "config": weights.config, "values": count, "dtype": dtype,
          "metadata": weights.metadata, "report": asdict(report)})
     return ExitStatus.OK
+
+
+def parse_normalisation(text: str) -> dict[str, Any]:
+    """Metadata "normalisation" from ``--normalisation``.
+
+    Args:
+        text: "image", "unit", "unit-8bit", or means, a colon and standard deviations of the
+            training data in its own units, one each or one a channel: ``110.7:63.7``.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if text in _FEEDS:
+        return dict(_FEEDS[text])
+    means, _, stds = text.partition(":")
+    try:
+        mean, std = ([float(part) for part in side.split(",")] for side in (means, stds))
+    except ValueError:
+        mean, std = [], []
+    if not mean or len(mean) != len(std) or not all(map(math.isfinite, [*mean, *std])) \
+            or min(std) <= 0:
+        raise UsageError(f"--normalisation {text} makes no sense",
+                         hint=f"Known: {', '.join(_FEEDS)} or MEANS:STDS such as 110.7:63.7")
+    return {"kind": "fixed", "mean": mean, "std": std}
+
+
+def _for_network(stated: dict[str, Any], arch: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    from restore_cli.nets.n2v import shapes
+
+    if arch not in shapes.NAMES:
+        raise UsageError(f"--normalisation is for denoising networks, not for '{arch}'")
+    channels = shapes.complete(arch, config)["in_channels"]
+    for key in ("mean", "std"):
+        if len(stated.get(key, ())) == 1:
+            stated[key] *= channels
+        elif key in stated and len(stated[key]) != channels:
+            raise UsageError(f"--normalisation has {len(stated[key])} numbers for a network of "
+                             f"{channels} channels")
+    return stated
 
 
 def _each(console: Console, names: Sequence[str],

@@ -19,7 +19,7 @@ import numpy as np
 from restore_cli import __version__
 from restore_cli.errors import RestoreError, WeightsError
 from restore_cli.nets.layout import Layout, layout
-from restore_cli.weights import files
+from restore_cli.weights import files, manifest
 from restore_cli.weights.files import Weights
 from restore_cli.weights.hashing import sha256_of
 from restore_cli.weights.torch_file import TorchFile, is_tensor, shape_of
@@ -38,7 +38,8 @@ class Draft:
         unused: names of parts of the file that are left behind, such as "optimizer".
         notes: sentences for the user about what was assumed.
         normalisation: (mean, std) per channel of RGB in [0, 1]: the network sees
-            ``(x - mean) / std`` and its output times std plus mean is the picture.
+            ``(x - mean) / std`` and its output times std plus mean is the picture. None where
+            `metadata` tells it in a form of its own.
         metadata: further metadata, such as training facts.
     """
 
@@ -114,7 +115,9 @@ def converters() -> tuple[Converter, ...]:
 
 def convert(path: str | Path, *, source: str | None = None, licence: str = "unknown",
             expect: tuple[str, Mapping[str, Any]] | None = None) -> tuple[Weights, Report]:
-    """Reads a ``.pth``, ``.pt``, ``.pkl`` or our own file into checked `Weights`.
+    """Reads a ``.pth``, ``.pt``, ``.ckpt``, ``.pkl`` or our own file into checked `Weights`.
+
+    A file that the manifest knows by its hash gets the terms and the normalisation told there.
 
     Args:
         source: where the file came from, for the metadata; default: its name.
@@ -137,9 +140,19 @@ def convert(path: str | Path, *, source: str | None = None, licence: str = "unkn
     facts = weights.metadata  # our own files keep theirs unless told otherwise
     if source is not None or "source" not in facts:
         facts.update(source=source or path.name, source_sha256=sha256_of(path))
+        known = manifest.load().published(facts["source_sha256"])
+        if known is not None:
+            licence = known.licence if licence == "unknown" else licence
+            feed(weights, known.normalisation)
     if licence != "unknown" or "licence" not in facts:
         facts["licence"] = licence
     return weights, report
+
+
+def feed(weights: Weights, normalisation: Mapping[str, Any] | None) -> None:
+    """Notes in denoising weights how their network is fed; None leaves what is there."""
+    if normalisation is not None:
+        weights.metadata["normalisation"] = json.dumps(dict(normalisation))
 
 
 def fit(draft: Draft, array: Callable[[Any], np.ndarray],

@@ -39,7 +39,9 @@ class Entry:
         sha256: 64 hexadecimal digits, "prefix:" and the published beginning, or "unpinned".
         licence, commercial: the terms; `commercial` is "yes", "no" or "unstated".
         source, training_data, note: where it is from, what it learned from, what to know.
-        scores: published scores by data set and scale, in dB.
+        normalisation: how a denoiser is fed where its file does not tell: the metadata
+            "normalisation" of the converted file; None leaves it to the converter.
+        scores: published scores by data set and scale or noise, in dB.
         default: whether the task uses it unless told otherwise.
     """
 
@@ -56,6 +58,7 @@ class Entry:
     shipped: str | None = None
     size: int | None = None
     limit: int = 1 << 30
+    normalisation: Mapping[str, Any] | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
     default: bool = False
@@ -90,6 +93,11 @@ class Manifest:
                 return entry
         raise WeightsError(f"there are no default weights for '{task}'",
                            hint="Name some with --weights FILE")
+
+    def published(self, sha256: str) -> Entry | None:
+        """The entry of the published file with this hash, known in full."""
+        return next((entry for entry in self.entries.values()
+                     if entry.sha256 == sha256 != UNPINNED), None)
 
 
 def find(environ: Mapping[str, str] = os.environ) -> Path:

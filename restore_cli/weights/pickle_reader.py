@@ -48,6 +48,8 @@ class Refused(WeightsError):
 
 
 _MARK = object()
+_NUMBERS_ONLY = ("Only numbers are read, no program objects: save the model's state_dict(), or "
+                 "take the file that was kept as the best")
 
 
 def read(data: Any, allowed: Allowed, start: int = 0) -> tuple[Any, int]:
@@ -204,7 +206,7 @@ class _Machine:
         full = f"{module}.{name}"
         if full not in self.allowed.calls and full not in self.allowed.names:
             raise Refused(f"refers to {_printable(full)}, which has no place in a weight file; "
-                          "nothing was run")
+                          "nothing was run", hint=_NUMBERS_ONLY)
         self.push(Global(full))
 
     def stack_global(self) -> None:

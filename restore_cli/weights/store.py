@@ -21,7 +21,7 @@ from restore_cli.weights.hashing import sha256_of
 from restore_cli.weights.manifest import Entry, Manifest
 
 SHIPPED = Path(__file__).resolve().parent / "shipped"
-SUFFIXES = (".safetensors", ".pth", ".pt", ".pkl")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".pkl")
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ class Store:
     def _fetch(self, entry: Entry, source: str | None) -> Path:
         # Imported here: listing must not load NumPy.
         from restore_cli.weights import files
-        from restore_cli.weights.convert import convert
+        from restore_cli.weights.convert import convert, feed
 
         trusted = self._trusted().get(entry.name, {}).get("sha256")
         urls = entry.urls if source is None else (_as_url(source),)
@@ -237,6 +237,7 @@ class Store:
             weights, _ = convert(download, source=fetched.url, licence=entry.licence,
                                  expect=(entry.arch, entry.config))
             weights.metadata["name"] = entry.name
+            feed(weights, entry.normalisation)
             files.write(self._path(entry.name), weights)
         except RestoreError as error:
             raise WeightsError(f"was fetched from {fetched.url} but cannot be used: "

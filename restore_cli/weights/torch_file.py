@@ -120,6 +120,10 @@ class TorchFile:
             raise Refused(f"cannot be read: {error}") from error
         members = self._zip.infolist()
         names = {member.filename: member for member in members}
+        if names.keys() & {"rdf.yaml", "bioimageio.yaml"}:
+            raise WeightsError("is a bioimage.io package, not a checkpoint",
+                               hint="Unpack it and convert the .pth file inside; its "
+                                    "configuration tells the --normalisation")
         if len(members) > MAX_MEMBERS or len(names) != len(members):
             raise Refused("the archive has too many members, or two of one name")
         if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1

@@ -143,7 +143,7 @@ def state_file(tensors: dict[str, np.ndarray], *, wrap=lambda state: state) -> b
     """A zip container with a state dict of float32 arrays; `wrap` puts it into its container."""
     state, storages = {}, {}
     for index, (key, array) in enumerate(tensors.items()):
-        array = np.ascontiguousarray(array, dtype="<f4")
+        array = np.asarray(array, dtype="<f4", order="C")
         strides = tuple(int(step) // 4 for step in array.strides)
         state[key] = tensor(storage_id(str(index), numel=array.size), tuple(array.shape), strides)
         storages[str(index)] = array.tobytes()

@@ -11,6 +11,8 @@ from restore_cli.weights import manifest
 PUBLISHED = ["edsr-baseline-liif", "rdn-liif", "liif-edsr-openmmlab", "liif-rdn-openmmlab",
              "edsr-baseline-x2", "edsr-baseline-x3", "edsr-baseline-x4",
              "edsr-x2", "edsr-x3", "edsr-x4"]
+DENOISERS = [*(f"n2v-unet-sigma{sigma}{made}" for made in ("", "-jittor")
+               for sigma in (10, 25, 30, 50)), "n2n-gaussian", "n2n-gaussian-clean"]
 GOOD = """
 [weights.a]
 task = "upscale"
@@ -29,10 +31,11 @@ def known():
     return manifest.load({})
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_files_are_listed_with_terms(known, name):
+@pytest.mark.parametrize(("name", "task"), [*((name, "upscale") for name in PUBLISHED),
+                                            *((name, "denoise") for name in DENOISERS)])
+def test_published_files_are_listed_with_terms(known, name, task):
     entry = known.entries[name]
-    assert entry.task == "upscale" and entry.urls and entry.shipped is None
+    assert entry.task == task and entry.urls and entry.shipped is None
     assert all(url.startswith("https://") for url in entry.urls)
     assert entry.licence and entry.source and entry.training_data
     assert not any("dropbox" in url and "dl=1" not in url for url in entry.urls)
@@ -47,10 +50,26 @@ def test_every_entry_fits_a_network_and_its_size(known):
 def test_hashes_in_published_names(known):
     for entry in known.entries.values():
         for url in entry.urls:
-            if "-" in url.rsplit("/", 1)[1] and entry.sha256 != "unpinned":
+            if entry.sha256.startswith("prefix:"):
                 prefix = entry.sha256.removeprefix("prefix:")
                 assert prefix in url and entry.accepts(prefix + "0" * (64 - len(prefix)))
                 assert not entry.accepts("f" * 64)
+
+
+def test_denoisers_say_how_they_are_fed(known):
+    for name in DENOISERS:
+        entry = known.entries[name]
+        eight_bit = name.startswith("n2n")
+        assert entry.normalisation["kind"] == "unit"
+        assert entry.normalisation["clip"] is eight_bit
+        assert ("quantise" in entry.normalisation) is eight_bit
+        assert "[" not in "".join(entry.urls)  # %5B, or servers and globs stumble
+
+
+def test_files_are_known_by_their_whole_hash(known):
+    entry = known.entries["n2n-gaussian-clean"]
+    assert known.published(entry.sha256) is entry
+    assert known.published("f" * 64) is None and known.published("unpinned") is None
 
 
 def test_one_default_a_task_and_it_is_shipped(known):

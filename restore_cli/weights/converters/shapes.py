@@ -29,12 +29,12 @@ def encoder_spec(shapes: Shapes) -> tuple[dict[str, Any], int]:
     """
     if "SFENet1.weight" in shapes:
         return _rdn(shapes)
-    features = _side(shapes, "head.0.weight", 0)
+    features = side(shapes, "head.0.weight", 0)
     attention = [key for key in shapes if key.endswith(".conv_du.0.weight")]
     if attention:
         groups = count(shapes, r"body\.(\d+)\.body\.")
         blocks = count(shapes, r"body\.0\.body\.(\d+)\.body\.")
-        squeezed = max(_side(shapes, attention[0], 0), 1)
+        squeezed = max(side(shapes, attention[0], 0), 1)
         args = {"no_upsampling": True, "n_resgroups": groups, "n_resblocks": blocks,
                 "n_feats": features, "reduction": features // squeezed}
         return {"name": "rcan", "args": args}, features
@@ -49,7 +49,7 @@ def edsr_name(features: int) -> str:
 
 def edsr_args(shapes: Shapes) -> dict[str, Any]:
     """Blocks, channels and residual scale of an EDSR, keys without prefix."""
-    features = _side(shapes, "head.0.weight", 0)
+    features = side(shapes, "head.0.weight", 0)
     blocks = count(shapes, r"body\.(\d+)\.body\.0\.weight$")
     return {"n_resblocks": blocks, "n_feats": features,
             "res_scale": 0.1 if features >= _WIDE else 1}
@@ -78,15 +78,15 @@ def mlp_widths(shapes: Shapes, prefix: str) -> list[int]:
         WeightsError: layers missing or not linear.
     """
     count_ = count(shapes, re.escape(prefix) + r"layers\.(\d+)\.weight$")
-    widths = [_side(shapes, f"{prefix}layers.{2 * index}.weight", 0) for index in range(count_)]
-    return [_side(shapes, f"{prefix}layers.0.weight", 1), *widths]
+    widths = [side(shapes, f"{prefix}layers.{2 * index}.weight", 0) for index in range(count_)]
+    return [side(shapes, f"{prefix}layers.0.weight", 1), *widths]
 
 
 def _rdn(shapes: Shapes) -> tuple[dict[str, Any], int]:
-    base = _side(shapes, "SFENet1.weight", 0)
+    base = side(shapes, "SFENet1.weight", 0)
     blocks = count(shapes, r"RDBs\.(\d+)\.")
     layers = count(shapes, r"RDBs\.0\.convs\.(\d+)\.")
-    growth = _side(shapes, "RDBs.0.convs.0.conv.0.weight", 0)
+    growth = side(shapes, "RDBs.0.convs.0.conv.0.weight", 0)
     for name, build in RDN_CONFIGS.items():
         if build == (blocks, layers, growth):
             return {"name": "rdn", "args": {"no_upsampling": True, "G0": base,
@@ -95,7 +95,7 @@ def _rdn(shapes: Shapes) -> tuple[dict[str, Any], int]:
                        "which is neither configuration A nor B")
 
 
-def _side(shapes: Shapes, key: str, axis: int) -> int:
+def side(shapes: Shapes, key: str, axis: int) -> int:
     shape = shapes.get(key, ())
     if len(shape) <= axis:
         raise WeightsError(f"lacks {key}" if key not in shapes else f"has a strange {key}")
