@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from restore_cli.cli import evaluate_n2v
 from restore_cli.cli import options as shared
 from restore_cli.errors import UsageError
 
@@ -73,6 +74,9 @@ def liif(
         quantise=quantise, csv=csv, plots=plots, save=save, overwrite=overwrite, device=device,
         threads=threads, memory=memory, tile=tile), console)
     raise typer.Exit(int(status))
+
+
+evaluate.command()(evaluate_n2v.n2v)
 
 
 @evaluate.command()

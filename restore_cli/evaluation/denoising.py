@@ -54,7 +54,15 @@ class Protocol:
         if self.ending == "float" or (self.ending == "round" and dtype.kind == "f"):
             return values
         values = np.clip(values, np.float32(0), np.float32(white))
-        return np.floor(values if self.ending == "truncate" else values + np.float32(0.5))
+        return np.floor(values) if self.ending == "truncate" else np.rint(values)
+
+    def score(self, values: np.ndarray, clean: np.ndarray, peak: float) -> Score:
+        """Compares (C, H, W) planes whose values have the range `peak`."""
+        values, clean = values.transpose(1, 2, 0), clean.transpose(1, 2, 0)
+        large = min(clean.shape[:2]) >= metrics.SSIM_WINDOW
+        return Score(metrics.psnr(values, clean, peak=peak),
+                     metrics.ssim(values, clean, peak=peak) if large else None,
+                     metrics.psnr_affine(values, clean, peak=peak) if self.affine else None)
 
 
 _MADE = ("the noise is made: added to float values of 0 to 255, neither clipped nor rounded, and "
@@ -169,7 +177,7 @@ def evaluate(case: NoisyCase, denoise: Denoiser | None, protocol: Protocol, *, s
     """
     data = load(case, protocol, seed=seed, peak=peak)
     factor = np.float32(data.clean_white / data.white)
-    baseline = _score(data.noisy * factor, data.clean, protocol, data.peak)
+    baseline = protocol.score(data.noisy * factor, data.clean, data.peak)
     model, seconds, result = None, 0.0, data.noisy
     if denoise is not None:
         begin = time.perf_counter()
@@ -178,18 +186,10 @@ def evaluate(case: NoisyCase, denoise: Denoiser | None, protocol: Protocol, *, s
         if result.shape != data.noisy.shape:
             raise ShapeError("the restored image", str(data.noisy.shape), result.shape)
         result = protocol.finish(result, data.dtype, data.white)
-        model = _score(result * factor, data.clean, protocol, data.peak)
+        model = protocol.score(result * factor, data.clean, data.peak)
     if keep is not None:
         keep(case, result, data)
     return DenoisingResult(case, data.clean.shape[1:], data.peak, model, baseline, seconds)
-
-
-def _score(values: np.ndarray, clean: np.ndarray, protocol: Protocol, peak: float) -> Score:
-    values, clean = values.transpose(1, 2, 0), clean.transpose(1, 2, 0)
-    large = min(clean.shape[:2]) >= metrics.SSIM_WINDOW
-    return Score(metrics.psnr(values, clean, peak=peak),
-                 metrics.ssim(values, clean, peak=peak) if large else None,
-                 metrics.psnr_affine(values, clean, peak=peak) if protocol.affine else None)
 
 
 def centre(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 from restore_cli.errors import InputError
 from restore_cli.media.formats import images_in
+from restore_cli.training.degradations.noise import Noise
 
 SOURCE_IMAGES, SOURCE_VALIDATION, SOURCE_SEED = 68, 34, 123
 
@@ -23,7 +24,7 @@ _LAYOUTS = ("Expected folders noisy/ and clean/ with files of the same names, or
 
 
 @dataclass(frozen=True)
-class Noise:
+class MadeNoise:
     """Noise to be made on clean images.
 
     Attributes:
@@ -46,11 +47,11 @@ class Noise:
         return f"{'sigma' if self.kind == 'gaussian' else 'photons'}{self.level:g}"
 
     def add(self, clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Noisy float32 of values on the scale of 0 to 255; neither clipped nor rounded."""
+        """Noisy copy of (C, H, W) on the scale of 0 to 255; float32, not clipped or rounded."""
+        none = np.zeros(len(clean))
         if self.kind == "gaussian":
-            return clean + np.float32(self.level) * rng.standard_normal(clean.shape, np.float32)
-        scale = self.level / 255
-        return (rng.poisson(clean * scale) / scale).astype(np.float32)
+            return Noise(none, none + self.level).add(clean, rng)
+        return Noise(none + 255 / self.level, none).add(clean, rng)
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class NoisyCase:
     name: str
     clean: Path
     noisy: Path | None = None
-    noise: Noise | None = None
+    noise: MadeNoise | None = None
 
     @property
     def label(self) -> str:
@@ -76,7 +77,7 @@ class NoisyCase:
         return self.noise.label if self.noise else ""
 
 
-def made(folder: Path, noises: Sequence[Noise], *, label: str, split: bool = False,
+def made(folder: Path, noises: Sequence[MadeNoise], *, label: str, split: bool = False,
          limit: int | None = None) -> list[NoisyCase]:
     """Every clean image of a folder with every noise, in order of noise, then name.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from restore_cli.evaluation import plots
 from restore_cli.evaluation.denoising import DenoisingResult, Protocol
-from restore_cli.evaluation.denoising_cases import Noise
+from restore_cli.evaluation.denoising_cases import MadeNoise
 from restore_cli.evaluation.protocols import Score
 from restore_cli.evaluation.report import (
     cells,
@@ -69,7 +69,7 @@ class Mean:
     """
 
     data: str
-    noise: Noise | None
+    noise: MadeNoise | None
     images: int
     model: Score | None
     baseline: Score
@@ -88,7 +88,7 @@ def gain(model: Score, baseline: Score) -> float:
 
 def means(results: Iterable[DenoisingResult]) -> list[Mean]:
     """Groups results by set and noise, in order of appearance."""
-    groups: dict[tuple[str, Noise | None], list[DenoisingResult]] = {}
+    groups: dict[tuple[str, MadeNoise | None], list[DenoisingResult]] = {}
     for result in results:
         groups.setdefault((result.case.data, result.case.noise), []).append(result)
     rows = []
@@ -216,9 +216,9 @@ def _numbers(score: Score | None) -> list[str]:
     return [*numbers(score), affine]
 
 
-def _noise_record(noise: Noise | None) -> dict[str, Any]:
+def _noise_record(noise: MadeNoise | None) -> dict[str, Any]:
     return {"noise": noise.kind if noise else "given", "level": noise.level if noise else None}
 
 
-def _noise_cells(noise: Noise | None) -> list[str]:
+def _noise_cells(noise: MadeNoise | None) -> list[str]:
     return [noise.kind, f"{noise.level:g}"] if noise else ["given", ""]

@@ -12,7 +12,7 @@ from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, InputError, UsageError
 from restore_cli.evaluation import denoising, denoising_cases, denoising_report
 from restore_cli.evaluation.denoising import Denoiser, DenoisingResult, Loaded, Protocol
-from restore_cli.evaluation.denoising_cases import Noise, NoisyCase
+from restore_cli.evaluation.denoising_cases import MadeNoise, NoisyCase
 from restore_cli.jobs import evaluate_common as common
 
 DEFAULT_LEVELS = {"gaussian": (25.0,), "poisson": (30.0,)}
@@ -26,7 +26,7 @@ class DenoisingEvaluation:
         data: folders of test images; see `evaluation.denoising_cases`.
         clean: folder of references when `data` is one folder of noisy files.
         protocol: a name in `evaluation.denoising.PROTOCOLS`.
-        noise: "gaussian" or "poisson", for protocols that make it.
+        noise: "gaussian" or "poisson", for protocols that make it; None is gaussian.
         levels: of the noise; None takes one usual level.
         noise_seed: of the noise.
         peak: range of the references' values; None see `evaluation.denoising.load`.
@@ -38,7 +38,7 @@ class DenoisingEvaluation:
     data: Sequence[Path]
     clean: Path | None = None
     protocol: str = "bsd68"
-    noise: str = "gaussian"
+    noise: str | None = None
     levels: Sequence[float] | None = None
     noise_seed: int = 0
     peak: float | None = None
@@ -78,12 +78,12 @@ def _check(request: DenoisingEvaluation) -> Protocol:
     if request.protocol not in denoising.PROTOCOLS:
         raise common.unknown_protocol(request.protocol, denoising.PROTOCOLS)
     protocol = denoising.PROTOCOLS[request.protocol]
-    if request.noise not in DEFAULT_LEVELS:
+    if request.noise not in (None, *DEFAULT_LEVELS):
         raise UsageError(f"unknown noise '{request.noise}'",
                          hint="Known: " + ", ".join(DEFAULT_LEVELS))
-    if protocol.paired and request.levels:
+    if protocol.paired and (request.noise or request.levels):
         raise UsageError("pairs of files bring their noise with them",
-                         hint="Leave --sigma and --photons out")
+                         hint="Leave --noise, --sigma and --photons out")
     if request.clean is not None and not (protocol.paired and len(request.data) == 1):
         raise UsageError("--clean belongs to one --data folder of noisy files and "
                          "--protocol pairs")
@@ -96,8 +96,8 @@ def _check(request: DenoisingEvaluation) -> Protocol:
 
 def _cases(request: DenoisingEvaluation, protocol: Protocol, failures: common.Failures
            ) -> list[NoisyCase]:
-    noises = [Noise(request.noise, level)
-              for level in request.levels or DEFAULT_LEVELS[request.noise]]
+    kind = request.noise or "gaussian"
+    noises = [MadeNoise(kind, level) for level in request.levels or DEFAULT_LEVELS[kind]]
     work: list[NoisyCase] = []
     for folder, label in common.labelled(request.data):
         try:
