@@ -8,6 +8,7 @@ from typing import Annotated, List, Optional
 import typer
 
 from restore_cli.cli import options as shared
+from restore_cli.cli.train_n2v import n2v
 from restore_cli.errors import UsageError
 
 train = typer.Typer(no_args_is_help=True, help="Train networks on your own or generated images.")
@@ -125,3 +126,6 @@ def liif(
         minutes=minutes, resume=resume, device=device, threads=threads, workers=workers,
         licence=licence), console)
     raise typer.Exit(int(status))
+
+
+train.command()(n2v)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from restore_cli import __version__
 from restore_cli.console import Console
-from restore_cli.errors import ExitStatus, InputError, UsageError, WeightsError
+from restore_cli.errors import ExitStatus, InputError, UsageError
+from restore_cli.jobs import training_runs
+from restore_cli.jobs.training_runs import name_of
 
 SAMPLERS = ("downsampled", "paired", "varied")
 MODELS = ("compact", "edsr-baseline", "edsr", "rdn", "rcan")
@@ -75,15 +76,11 @@ class LiifTraining:
                 "photo_share", "gt_resize")
         chosen = {key: getattr(self, key) for key in keys}
         chosen.update(scale=list(self.scale), sizes=self.sizes and list(self.sizes),
-                      data=[_name(d) for d in self.data], low=[_name(d) for d in self.low],
-                      photos=_name(self.photos) if self.photos else None,
+                      data=[name_of(d) for d in self.data], low=[name_of(d) for d in self.low],
+                      photos=name_of(self.photos) if self.photos else None,
                       config=_read_config(self.config) if self.config else None,
                       init=sha256_of(self.init) if self.init else None)
         return chosen
-
-
-def _name(folder: str | Path) -> str:
-    return str(folder) if str(folder) == "synthetic" else Path(folder).name
 
 
 def run(options: LiifTraining, console: Console) -> ExitStatus:
@@ -96,7 +93,7 @@ def run(options: LiifTraining, console: Console) -> ExitStatus:
     """
     _check(options)
     config, settings = _config(options), options.settings()
-    with _folder(options):
+    with training_runs.run_folder(options.out, options.resume):
         trainer = _trainer(options, config, settings, console)
         if trainer.resume():
             console.info(f"continuing at step {trainer.step} of {options.steps}")
@@ -108,12 +105,7 @@ def run(options: LiifTraining, console: Console) -> ExitStatus:
 
 def _check(options: LiifTraining) -> None:
     """Refuses values that no run can have, before anything is read or made."""
-    if not 0 < options.lr < math.inf:
-        raise UsageError(f"--lr must be a number above 0, not {options.lr:g}")
-    if options.minutes is not None and not options.minutes > 0:
-        raise UsageError(f"--minutes must be above 0, not {options.minutes:g}")
-    if not 0 <= options.photo_share < 1:
-        raise UsageError("--photo-share must lie between 0 and 1")
+    training_runs.check(options.lr, options.minutes, options.photo_share)
     least, largest = options.scale
     if not 1 <= least <= largest < math.inf:
         raise UsageError(f"--scale needs 1 <= least <= largest, not {least:g},{largest:g}")
@@ -125,7 +117,8 @@ def _trainer(options: LiifTraining, config: dict[str, Any], settings: dict[str, 
              console: Console):
     from restore_cli.runtime import engine
 
-    schedule = _schedule(options)
+    schedule = training_runs.schedule(options.schedule, options.lr, options.steps,
+                                      options.warmup)
     sampler, pairs = _data(options, console)
     sampler.batch(0)  # images that do not fit the options are told before anything is compiled
     engine.start(options.device, options.threads, console=console)
@@ -137,7 +130,7 @@ def _trainer(options: LiifTraining, config: dict[str, Any], settings: dict[str, 
     recipe = LiifRecipe(options.decoder, config, sampler, pairs, settings, facts,
                         options.workers)
     if options.init is not None:
-        _initialise(recipe.network, options.init)
+        training_runs.initialise(recipe.network, options.init)
     plan = Plan(options.steps, schedule, options.average, options.validate_every,
                 options.checkpoint_every, minutes=options.minutes)
     return Trainer(recipe, plan, options.out, console)
@@ -177,27 +170,6 @@ def _named_config(options: LiifTraining) -> dict[str, Any]:
         hidden = [64] * 3 if compact else [256] * 4
         config["imnet_spec"] = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": hidden}}
     return config
-
-
-@contextmanager
-def _folder(options: LiifTraining) -> Iterator[None]:
-    """Makes the run's folder; a run that fails before it wrote anything leaves none behind."""
-    out = options.out
-    if not options.resume and (out / "last.safetensors").exists():
-        raise UsageError("a run stands here already", path=out,
-                         hint="Continue it with --resume, or give another --out")
-    new = [folder for folder in (out, *out.parents) if not folder.exists()]
-    try:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"cannot make the folder: {error.strerror}", path=out) from error
-        yield
-    except BaseException:
-        with suppress(OSError):  # not empty: it stays
-            for folder in new:
-                folder.rmdir()
-        raise
 
 
 def _data(options: LiifTraining, console: Console):
@@ -267,26 +239,3 @@ def _images(options: LiifTraining, console: Console):
                            console=console)
         parts.append((free, total * options.photo_share / (1 - options.photo_share)))
     return sources.mixture(parts), held_out
-
-
-def _schedule(options: LiifTraining):
-    from restore_cli.training import schedules
-
-    if options.schedule == "cosine":
-        return schedules.cosine(options.lr, options.steps, options.warmup)
-    if options.schedule == "halving":
-        # The published run halves at 20, 40, 60 and 80 % of its million steps.
-        return schedules.stepwise(options.lr, [options.steps * k // 5 for k in (1, 2, 3, 4)])
-    if options.schedule == "constant":
-        return schedules.stepwise(options.lr, [])
-    raise UsageError(f"unknown schedule '{options.schedule}'",
-                     hint="Known: halving, cosine, constant")
-
-
-def _initialise(network, path: Path) -> None:
-    from restore_cli.weights import files
-
-    try:
-        network.load_state_dict(files.read(path).tensors)
-    except WeightsError as error:
-        raise WeightsError(error.message, path=path, hint=error.hint) from error

@@ -80,20 +80,23 @@ class Cache:
 
     Args:
         limit: bytes.
+        decode: reads a file.
     """
 
-    def __init__(self, limit: int = CACHE_BYTES):
+    def __init__(self, limit: int = CACHE_BYTES,
+                 decode: Callable[[Path], np.ndarray] = read_rgb8):
         self._limit = limit
+        self._decode = decode
         self._used = 0
         self._images: dict[Path, np.ndarray] = {}
         self._lock = threading.Lock()
 
     def read(self, path: Path) -> np.ndarray:
-        """`read_rgb8`, from memory when it is there."""
+        """The decoded file, from memory when it is there."""
         found = self._images.get(path)
         if found is not None:
             return found
-        image = read_rgb8(path)
+        image = self._decode(path)
         with self._lock:
             if path not in self._images and self._used + image.nbytes <= self._limit:
                 self._images[path] = image
