@@ -77,6 +77,9 @@ def n2v(
     blind_share: Annotated[float, typer.Option(
         help="With --target clean: share of patches in which pixels are hidden, too.",
         rich_help_panel=MASK)] = 0.0,
+    tones: Annotated[bool, typer.Option(
+        "--tones", help="With --target clean: also show the images darker, inverted and in other "
+        "contrast, and weigh patches by their noise.", rich_help_panel=DATA)] = False,
     loss: Annotated[str, typer.Option(help="mse or mae.", rich_help_panel=RUN)] = "mse",
     steps: Annotated[int, typer.Option(min=1, help="Updates in all.",
                                        rich_help_panel=RUN)] = 20_000,
@@ -121,7 +124,7 @@ def n2v(
 
     status = train_n2v.run(train_n2v.N2VTraining(
         out=out, data=data, target=target, noise=noise, draw=noise_draw, channels=channels,
-        normalise=normalise, blind_share=blind_share, model=model, depth=depth,
+        normalise=normalise, blind_share=blind_share, tones=tones, model=model, depth=depth,
         features=features, batch_norm=batch_norm, manipulator=manipulator, percent=percent,
         radius=radius, struct=struct, shared_mask=shared_mask, patch=patch, batch=batch,
         loss=loss, steps=steps, lr=lr, schedule=schedule, warmup=warmup, average=average,

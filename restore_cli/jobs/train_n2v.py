@@ -44,6 +44,7 @@ class N2VTraining:
     channels: int | None = None
     normalise: str = "image"
     blind_share: float = 0.0
+    tones: bool = False
     model: str = "field"
     depth: int | None = None
     features: int | None = None
@@ -84,8 +85,8 @@ class N2VTraining:
         """
         from restore_cli.weights.hashing import sha256_of
 
-        keys = ("target", "noise", "draw", "channels", "normalise", "blind_share", "model", "depth",
-                "features", "batch_norm", "manipulator", "percent", "radius", "struct",
+        keys = ("target", "noise", "draw", "channels", "normalise", "blind_share", "tones", "model",
+                "depth", "features", "batch_norm", "manipulator", "percent", "radius", "struct",
                 "shared_mask", "patch", "batch", "loss", "steps", "lr", "schedule", "warmup",
                 "average", "seed", "synthetic_count", "photo_share")
         chosen = {key: getattr(self, key) for key in keys}
@@ -143,7 +144,8 @@ def _check(options: N2VTraining):
     draw = options.draw or ("fixed" if options.target == "noisy" else "fresh")
     masking = Masking(options.percent, options.manipulator, options.radius, struct,
                       options.shared_mask)
-    return Task(options.target, noise, draw, masking, options.blind_share, augment=augment)
+    return Task(options.target, noise, draw, masking, options.blind_share, augment=augment,
+                tones=options.tones)
 
 
 def architecture(options: N2VTraining, channels: int) -> tuple[str, dict[str, Any]]:

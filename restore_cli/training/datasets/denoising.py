@@ -58,11 +58,41 @@ def turn(patch: np.ndarray, how: str, rng: np.random.Generator) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Tone:
+    """Another rendering of a clean picture: darker, inverted, of other contrast.
+
+    Photographs alone do not prepare a network for a few bright cells on black. The ranges are
+    wide on purpose.
+    """
+
+    gamma: float
+    invert: bool
+    exposure: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Tone:
+        """Half of the pictures stay as they are, but for exposure."""
+        gamma = float(np.exp(rng.uniform(np.log(0.6), np.log(4)))) if rng.random() < 0.5 else 1.0
+        return cls(gamma, rng.random() < 0.25, float(rng.uniform(0.3, 1)))
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """`values` in 0..1, float32."""
+        toned = values if self.gamma == 1 else values**np.float32(self.gamma)
+        return (1 - toned if self.invert else toned) * np.float32(self.exposure)
+
+
+@dataclass(frozen=True)
 class Statistics:
     """Mean and variance of each channel of an image, float64 (C,), in units of white = 1."""
 
     mean: np.ndarray
     variance: np.ndarray
+
+    @classmethod
+    def of(cls, picture: np.ndarray) -> Statistics:
+        """Those of a picture (C, y, x)."""
+        flat = picture.reshape(len(picture), -1).astype(np.float64)
+        return cls(flat.mean(axis=1), flat.var(axis=1))
 
     def noisy(self, noise: Noise | None) -> Statistics:
         """The same with noise added: what is measured on the noisy image, but for chance."""
@@ -103,10 +133,13 @@ class Planes:
         """Of the whole image; computed once."""
         found = self._statistics.get(index)
         if found is None:
-            whole = self.crop(index).reshape(self.channels, -1).astype(np.float64)
-            found = Statistics(whole.mean(axis=1), whole.var(axis=1))
-            self._statistics[index] = found
+            found = self._statistics[index] = Statistics.of(self.crop(index))
         return found
+
+    def toned_statistics(self, index: int, tone: Tone) -> Statistics:
+        """Of the whole image with another tone, from every fourth row and column."""
+        image = self.source.image(index)[::4, ::4]
+        return Statistics.of(tone.apply(planes(image, self.channels)))
 
 
 def planes(image: np.ndarray, channels: int) -> np.ndarray:
@@ -125,7 +158,7 @@ class DenoisingBatch:
     Attributes:
         inputs: what the network sees.
         targets: what it should predict.
-        mask: 1 where the loss looks; None everywhere.
+        mask: 1 where the loss looks, or the weight of each pixel; None is 1 everywhere.
     """
 
     inputs: np.ndarray
@@ -147,6 +180,8 @@ class Task:
             too, so that the network learns to do without them.
         normalisation: (mean, std) per channel, white = 1; None takes each noisy image's own.
         augment: see `turn`.
+        tones: target "clean": also show pictures in other tones (see `Tone`), and weigh patches
+            by `balance`.
 
     Raises:
         UsageError: values that contradict each other.
@@ -159,6 +194,7 @@ class Task:
     blind_share: float = 0.0
     normalisation: tuple[Sequence[float], Sequence[float]] | None = None
     augment: str = "all"
+    tones: bool = False
 
     def __post_init__(self) -> None:
         for value, known in ((self.target, TARGETS), (self.draw, DRAWS),
@@ -172,6 +208,21 @@ class Task:
         if self.blind_share and self.target == "noisy":
             raise UsageError("--blind-share belongs to --target clean: with --target noisy every "
                              "patch has blind pixels")
+        if self.tones and (self.target != "clean" or self.draw != "fresh"
+                           or self.normalisation is not None):
+            raise UsageError("--tones belongs to --target clean, --noise-draw fresh and "
+                             "--normalise image")
+
+
+def balance(statistics: Statistics, noise: Noise) -> float:
+    """Weight of a patch in the loss, so that the noisiest do not drown the others.
+
+    The squared error that a good denoiser leaves grows about with the 0.6th power of the noise's
+    share of the variance (fitted on the first runs of the shipped network).
+    """
+    added = noise.variance(np.maximum(statistics.mean, 0)).mean()
+    share = added / max(statistics.variance.mean() + added, 1e-12)
+    return float(1 / (share**0.6 + 0.01))
 
 
 class DenoisingSampler:
@@ -208,19 +259,33 @@ class DenoisingSampler:
         for slot in hidden:
             masking = replace(self.task.masking, percent=rng.uniform(2, 10))
             inputs[slot] = blindspot.manipulate(inputs[slot:slot + 1], masking, rng).inputs[0]
-        return DenoisingBatch(inputs, np.stack([pair[1] for pair in pairs]), None)
+        weights = None
+        if self.task.tones:
+            weights = np.empty_like(inputs)
+            for slot, pair in enumerate(pairs):
+                weights[slot] = pair[2]
+        return DenoisingBatch(inputs, np.stack([pair[1] for pair in pairs]), weights)
 
-    def _pair(self, draw: int) -> tuple[np.ndarray, np.ndarray]:
-        """Noisy and target patch, normalised and turned alike, (C, side, side) each."""
+    def _pair(self, draw: int) -> tuple[np.ndarray, np.ndarray, float]:
+        """Noisy and target patch, normalised and turned alike, (C, side, side) each; a weight."""
         rng = np.random.default_rng([self.seed, draw])
         index = self.images.source.pick(self.seed, draw)
         height, width = self.images.size(index)
         top, left = (int(rng.integers(length - self.side + 1)) for length in (height, width))
-        noise, noisy, clean = self._values(index, top, left, rng)
-        mean, std = self.normalisation(index, noise)
+        weight = 1.0
+        if self.task.tones:
+            tone = Tone.draw(rng)
+            clean = tone.apply(self.images.crop(index, top, left, self.side))
+            statistics = self.images.toned_statistics(index, tone)
+            noise = self.task.noise.draw(self.images.channels, rng)
+            noisy, weight = noise.add(clean, rng), balance(statistics, noise)
+            mean, std = statistics.noisy(noise).normalisation()
+        else:
+            noise, noisy, clean = self._values(index, top, left, rng)
+            mean, std = self.normalisation(index, noise)
         both = np.stack([noisy, clean]) - mean[:, None, None]
         noisy, clean = turn(both / std[:, None, None], self.task.augment, rng)
-        return noisy, clean
+        return noisy, clean, weight
 
     def normalisation(self, index: int, noise: Noise | None) -> tuple[np.ndarray, np.ndarray]:
         """(mean, std), float32 (C,), of image `index` with this noise."""
