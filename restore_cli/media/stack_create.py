@@ -13,7 +13,7 @@ import numpy as np
 
 from restore_cli.errors import ShapeError, UsageError
 from restore_cli.media import axes as axis_rules
-from restore_cli.media import ifd, stack_npy, stack_ome, stack_tiff, stack_write
+from restore_cli.media import ifd, stack_npy, stack_ome, stack_probe, stack_tiff, stack_write
 from restore_cli.media.atomic import atomic_path
 from restore_cli.media.axes import Plan
 
@@ -195,7 +195,7 @@ class _TiffSink:
 
 def _tiff_sink(stream: BinaryIO, like: Stack, dtype: np.dtype) -> _TiffSink:
     frames = like.frames
-    if frames is not None and like.form in stack_tiff.COPIED and frames.first.shaped[1] == 1:
+    if frames is not None and like.form in stack_probe.COPIED and frames.first.shaped[1] == 1:
         xml = None
         if like.form == "OME":
             xml = stack_ome.corrected(frames.xml() or "", frames.count, dtype,
@@ -238,7 +238,8 @@ def _copy(stream: BinaryIO, like: Stack, frames: stack_tiff.TiffFrames, dtype: n
                 stack_ome.whole_shaped(found.text(_DESCRIPTION)))
         return found
 
-    return _TiffSink(like.plan, len(frames.shape), stack_write.TiffStack(stream, look), look, tags)
+    return _TiffSink(like.plan, len(frames.shape), stack_write.TiffStack(stream, look), look, tags,
+                     _lossless(like))
 
 
 def _fresh(stream: BinaryIO, like: Stack, frames: stack_tiff.TiffFrames | None, dtype: np.dtype
@@ -268,8 +269,13 @@ def _fresh(stream: BinaryIO, like: Stack, frames: stack_tiff.TiffFrames | None, 
         return ifd.Directory(look.order, {**kept, _DESCRIPTION: _text(text)})
 
     notes = (f"a {like.form} file is written as OME-TIFF with axes {axes}",)
+    notes += _lossless(like)
     return _TiffSink(Plan(axes, shape), inside, stack_write.TiffStack(stream, look), look, tags,
                      notes)
+
+
+def _lossless(like: Stack) -> tuple[str, ...]:
+    return (f"its {like.lossy} compression is not repeated: deflate",) if like.lossy else ()
 
 
 def _text(words: str) -> ifd.Entry:

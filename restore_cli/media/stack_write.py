@@ -27,12 +27,12 @@ _HEAD = 16
 _NONE, _LZW, _DEFLATE, _OLD_DEFLATE, _PACKBITS, _LZMA, _ZSTD = (1, 5, 8, 32946, 32773, 34925,
                                                                 50000)
 _KNOWN = (_NONE, _LZW, _DEFLATE, _OLD_DEFLATE, _PACKBITS, _LZMA, _ZSTD)
-_RGB = 2
+_POINTERS = (ifd.EXIF, ifd.GPS, ifd.INTEROP)
 # Tags of how the source stored its samples, or that point into the source.
 _STORAGE = {254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 280, 281, 284, 288, 289,
             292, 293, 317, 322, 323, 324, 325, 330, 339, 340, 341, 347, 512, 513, 514, 515, 517,
             518, 519, 520, 521, 529, 530, 531, 532, 32997, 32998, 33628, 33629, 33630, 33631,
-            34412, 50674}
+            33560, 34412, 50674}
 # What directories share that a source with a single one does not repeat.
 _COMMON = {262, 274, 282, 283, 296, 338}
 
@@ -172,7 +172,7 @@ class TiffStack:
 
     def _next(self, directory: ifd.Directory) -> int:
         """Place, in a packed directory, of the offset of the next one."""
-        count = len({tag for tag in directory.entries if tag not in ifd._POINTERS}
+        count = len({tag for tag in directory.entries if tag not in _POINTERS}
                     | set(directory.children))
         return 8 + 20 * count if self.big else 2 + 12 * count
 

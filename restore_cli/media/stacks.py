@@ -16,7 +16,7 @@ import numpy as np
 
 from restore_cli.errors import InputError, RestoreError
 from restore_cli.media import axes as axis_rules
-from restore_cli.media import stack_npy, stack_tiff
+from restore_cli.media import stack_npy, stack_probe, stack_tiff
 from restore_cli.media.axes import Plan
 from restore_cli.media.formats import sniff
 from restore_cli.media.metadata import Metadata
@@ -194,17 +194,18 @@ def is_stack(path: str | Path) -> bool:
     """Whether a file is for `open_stack` rather than `images.read`.
 
     True for a TIFF of more than one full-size page, with axes beyond Y, X and S, or with more
-    samples a pixel than colour and transparency, and for every .npy file. Thumbnails, smaller versions and camera RAW do not count. Reads a few hundred bytes
-    of most files; a missing or damaged one is no stack.
+    samples a pixel than colour and transparency, and for every .npy file. Thumbnails, smaller
+    versions and camera RAW do not count. Reads a few hundred bytes of most files; a missing or
+    damaged one, and anything that is no regular file, is no stack.
     """
     try:
+        if not Path(path).is_file():  # what is read from a pipe would be lost
+            return False
         with Path(path).open("rb") as stream:
             head = stream.read(64)
-            if not stream.seekable():
-                return False
             if head.startswith(stack_npy.MAGIC):
                 return True
-            return sniff(head) == "TIFF" and stack_tiff.is_stack(stream, Path(path))
+            return sniff(head) == "TIFF" and stack_probe.is_stack(stream, Path(path))
     except (OSError, ValueError, RestoreError):
         return False
     except Exception:  # noqa: BLE001 - tifffile raises anything on hostile files
@@ -225,8 +226,9 @@ def open_stack(source: str | Path | BinaryIO, axes: str | None = None) -> Stack:
         InputError: missing, no stack format, truncated, pages of different kinds, a palette, ...
     """
     wanted = axis_rules.parse(axes) if axes else None
-    path = Path(source) if isinstance(source, (str, Path)) else None
     stream = _opened(source)
+    named = isinstance(source, (str, Path)) and not isinstance(stream, io.BytesIO)
+    path = Path(source) if named else None
     try:
         head = stream.read(64)
         stream.seek(0)
@@ -254,7 +256,8 @@ def _opened(source: str | Path | BinaryIO) -> BinaryIO:
         return source if source.seekable() else io.BytesIO(source.read())
     path = Path(source)
     try:
-        return path.open("rb")
+        stream = path.open("rb")
+        return stream if stream.seekable() else io.BytesIO(stream.read())
     except FileNotFoundError:
         raise InputError("no such file", path=path) from None
     except IsADirectoryError:
@@ -292,7 +295,7 @@ def _open_npy(stream: BinaryIO, path: Path | None, wanted: str | None) -> Stack:
 
 
 def _open_tiff(stream: BinaryIO, path: Path | None, wanted: str | None) -> Stack:
-    found = stack_tiff.probe(stream, path)
+    found = stack_probe.probe(stream, path)
     axes, shape = _letters(found.axes, found.shape, wanted, path, found.notes)
     frames = stack_tiff.TiffFrames(stream, path, found, axes, shape)
     try:
