@@ -17,6 +17,9 @@ _SIZES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _SAMPLES, _KIND = 254, 255, 256, 257, 258, 277, 339
 _DEPTH, _CHILDREN = 32997, 330
 _WANTED = {_SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _SAMPLES, _KIND, _DEPTH}
+# Without these a page or the meaning of the stack is lost: description, places of the pixels.
+_NEEDED = {270, 273, 279, 324, 325}
+_LENGTHS = {1: 1, 2: 1, 3: 2, 4: 4, 7: 1, 16: 8}
 _MAX_TAGS = 4000
 
 
@@ -81,7 +84,10 @@ def walk(stream: BinaryIO, path: object = None) -> Iterator[Page]:
         table = stream.read(count * width + step)
         if len(table) < count * width + step:
             raise _cut(len(seen) - 1, path)
-        yield _page(stream, offset, table, order, count)
+        page = _page(stream, offset, table, order, count, end)
+        if page is None:
+            raise _cut(len(seen) - 1, path)
+        yield page
         offset = struct.unpack_from(order + word, table, count * width)[0]
     if not seen:
         raise InputError("holds no page", path=path)
@@ -92,22 +98,29 @@ def _cut(whole: int, path: object) -> InputError:
                       path=path)
 
 
-def _page(stream: BinaryIO, offset: int, table: bytes, order: str, count: int) -> Page:
+def _page(stream: BinaryIO, offset: int, table: bytes, order: str, count: int, end: int
+          ) -> Page | None:
+    """One directory; None when what it needs lies behind the end of the file."""
     width = len(table) // count if count else 12
     found = {}
     children = False
     head = struct.Struct(order + ("HHQ" if width == 20 else "HHI"))
     step = width - head.size
+    pointer = struct.Struct(order + ("Q" if step == 8 else "I"))
     for at in range(0, count * width, width):
         tag, kind, items = head.unpack_from(table, at)
         if tag == _CHILDREN:
             children = items > 0
+        if tag in _NEEDED:
+            length = items * _LENGTHS.get(kind, 0)
+            if length > step and pointer.unpack_from(table, at + head.size)[0] + length > end:
+                return None
         if tag not in _WANTED or kind not in _SIZES:
             continue
         value = struct.Struct(order + _SIZES[kind])
         slot = table[at + head.size:at + width]
         if items * value.size > step:  # kept elsewhere: of many samples, the first tells
-            stream.seek(struct.unpack(order + ("Q" if step == 8 else "I"), slot)[0])
+            stream.seek(pointer.unpack(slot)[0])
             slot = stream.read(value.size).ljust(value.size, b"\0")
         found[tag] = value.unpack_from(slot)[0]
     reduced = bool(found.get(_SUBFILE, 0) & 5) or found.get(_OLD_SUBFILE) == 2
