@@ -89,38 +89,38 @@ def names(request: PictureRequest, console: Console) -> list[str]:
 
 
 def plan(request: PictureRequest, inputs: list[str], suffix: str, format: str | None,
-         console: Console, readable: Collection[str] = formats.EXTENSIONS) -> list[Item]:
+         console: Console, also: Collection[str] = ()) -> list[Item]:
     """Which input becomes which output; stdout is reserved when it takes a picture.
 
     Args:
         inputs: what `names` returned.
         suffix: of outputs unless `--suffix` says another.
         format: what `asked_format` returned.
-        readable: extensions that count as inputs when a folder is listed.
+        also: extensions, beside those of pictures, that can be read and written.
 
     Raises:
         UsageError: clashes, names of no format, or nothing to do.
     """
+    def extension(ending: str) -> str:
+        # Results keep their input's format where it can be written; others become PNG.
+        return ending if ending.lower() in formats.WRITABLE or ending.lower() in also else ".png"
+
     items = naming.plan(
         inputs, output=request.output,
         suffix=suffix if request.suffix is None else request.suffix,
-        extension=_EXTENSIONS[format] if format else _extension,
+        extension=_EXTENSIONS[format] if format else extension,
         overwrite=request.overwrite, skip_existing=request.skip_existing,
-        recursive=request.recursive, shard=request.shard, readable=readable,
+        recursive=request.recursive, shard=request.shard, readable={*formats.EXTENSIONS, *also},
         suffix_in_folder=request.suffix is not None)
     if not items and request.shard is None:
         raise UsageError("no image among the inputs", hint="--recursive enters folders")
     if any(item.target == STREAM for item in items) and not request.dry_run:
         console.reserve_stdout()
     for item in items:
-        if format is None and item.target != STREAM:
+        if (format is None and item.target != STREAM
+                and item.target.suffix.lower() not in also):
             formats.format_for(item.target)  # refuses names of no format
     return items
-
-
-def _extension(ending: str) -> str:
-    """Results keep their input's format where it can be written; others become PNG."""
-    return ending if ending.lower() in formats.WRITABLE else ".png"
 
 
 def tell(items: list[Item], console: Console) -> ExitStatus:
@@ -175,7 +175,7 @@ def format_of(item: Item, asked: str | None, source_format: str) -> str:
     if asked is not None:
         return asked
     if item.target != STREAM:
-        return formats.format_for(item.target)
+        return "TIFF" if item.target.suffix.lower() == ".btf" else formats.format_for(item.target)
     return source_format if source_format in formats.FORMATS else "PNG"
 
 

@@ -1,0 +1,108 @@
+"""What is measured about the noise before and after, and what the user is told of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from restore_cli.evaluation import noise
+from restore_cli.evaluation.noise_messages import CROSS_CHANNEL
+from restore_cli.jobs.denoise_picture import Picture
+
+_SIDE = 1024  # pixels of the middle that are looked at: enough to tell, and quick
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Tells what can be told about noise in the light of one run.
+
+    Attributes:
+        struct: the `--struct` in use, or None.
+        trains: networks are trained in this run, so that the masking can be chosen.
+    """
+
+    struct: str | None = None
+    trains: bool = True
+
+    def picture(self, picture: Picture, out: np.ndarray | None = None, *, lossy: bool = False
+                ) -> Findings:
+        """Measures the middle of an image.
+
+        Args:
+            picture: the noisy image, (C, H, W).
+            out: the result, (H, W, channels), where there is one already.
+            lossy: the file was compressed with loss.
+        """
+        where = tuple(_middle(n) for n in picture.shape)
+        restored = None
+        if out is not None:
+            channels = [next(iter(target), index)
+                        for index, target in enumerate(picture.targets)]
+            restored = np.stack([out[(*where, channel)] for channel in channels])
+        return self.arrays(picture.window(*where), restored, picture.top, lossy)
+
+    def arrays(self, noisy: np.ndarray, restored: np.ndarray | None, top: float,
+               lossy: bool = False) -> Findings:
+        """The same for (C, H, W) arrays of stored values, the middle of them."""
+        where = (slice(None), *(_middle(n) for n in noisy.shape[1:]))
+        report = noise.analyse(noisy[where], None if restored is None else restored[where],
+                               scale=top)
+        across = abs(report.cross_channel or 0.0) > CROSS_CHANNEL
+        shared = across and self.trains
+        lines = noise.warnings(report, jpeg=lossy, struct=self.struct, shared=shared)
+        return Findings(report, tuple(lines), shared)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was measured.
+
+    Attributes:
+        report: of the noise, in stored values.
+        warnings: one sentence each, with what to do.
+        shared: the channels share their noise, so the same pixels are hidden in all of them.
+    """
+
+    report: noise.NoiseReport
+    warnings: tuple[str, ...] = ()
+    shared: bool = False
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For a record."""
+        return {"noise": _plain(self.report), "warnings": list(self.warnings)}
+
+    def leak(self, loss: float, std: np.ndarray) -> tuple[str, ...]:
+        """A warning when a training's loss is lower than independent noise allows.
+
+        Args:
+            loss: masked, in units of `std`.
+            std: stored values that are 1 in the network's units, of each channel.
+        """
+        sigma = np.asarray(self.report.sigma) / std
+        line = noise.blind_floor(loss, (sigma**2).tolist(), correlated=self.report.correlated)
+        return (line,) if line and not self.report.clean else ()
+
+
+def _middle(length: int) -> slice:
+    start = max(0, (length - _SIDE) // 2)
+    return slice(start, min(length, start + _SIDE))
+
+
+def _plain(value: Any) -> Any:
+    """A report as JSON can hold it; numbers to four digits, what is no number as null."""
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    if isinstance(value, dict):
+        return {"x".join(map(str, key)): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if value is None or isinstance(value, (int, str)):
+        return value
+    number = float(value)
+    return float(f"{number:.4g}") if math.isfinite(number) else None
