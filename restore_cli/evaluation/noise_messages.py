@@ -1,0 +1,101 @@
+"""What the measured noise means for denoising: one plain line each, with what to do next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from restore_cli.evaluation.noise import NoiseReport
+
+# The mean of noise that is cut off at a limit is not zero: it moves by 0.4 sigma in areas at the
+# limit. A few such pixels are in most photographs with strong noise.
+CLIPPED = 0.05
+# Noise correlates between channels after demosaicing with colour differences (0.5 and more) or in
+# JPEG with coarse colour; independent channels of 82 photographs stayed within 0.1.
+CROSS_CHANNEL = 0.2
+# Share of the noise a blind-spot network leaves in flat areas: below 0.2 where it works.
+KEPT = 0.5
+
+
+def warnings(report: NoiseReport, *, jpeg: bool = False, struct: str | None = None,
+             shared: bool = False) -> list[str]:
+    """Warnings for the user about what blind-spot denoising cannot do with this picture.
+
+    Args:
+        report: from `analyse`.
+        jpeg: the input is a JPEG file.
+        struct: the `--struct` in use, so that it is not advised again.
+        shared: the same pixels are already masked in all channels.
+
+    Returns:
+        Single lines without a trailing full stop, most important first; empty when there is
+        nothing to say.
+    """
+    if report.constant:
+        return ["all pixels have the same value: there is nothing to denoise"]
+    if report.clean:
+        lines = [f"already clean: noise of {_levels(report)} is less than can be seen; denoising "
+                 "would only blur, nothing to gain"]
+        return lines + _history(report, jpeg)
+    lines = _spatial(report, jpeg, struct) + _history(report, jpeg)
+    if report.same_channels:
+        if not shared:
+            lines.append("all channels are the same picture (grey saved as colour): masking must "
+                         "hide the same pixel in all of them; convert to grey")
+    elif abs(report.cross_channel or 0.0) > CROSS_CHANNEL and not shared:
+        lines.append(f"noise correlates between the colour channels ({report.cross_channel:.2f}): "
+                     "mask the same pixel in all channels, or start from the untouched RAW with "
+                     "restore denoise-raw")
+    for share, end, result in ((report.saturated_low, "black", "too bright"),
+                               (report.saturated_high, "white", "too dark")):
+        if share > CLIPPED:
+            lines.append(f"{share:.0%} of the pixels are cut off at {end}: noise there is "
+                         f"one-sided and such areas come out {result}; use data before clipping "
+                         "if there is any")
+    return lines + _result(report)
+
+
+def _spatial(report: NoiseReport, jpeg: bool, struct: str | None) -> list[str]:
+    across, down = report.correlation[0, 1], report.correlation[1, 0]
+    if report.directional is not None:
+        where, value = (("rows", across) if report.directional == "horizontal"
+                        else ("columns", down))
+        if struct == report.directional:
+            return []
+        return [f"noise correlates along {where} ({value:.2f}): use --struct {report.directional}"]
+    if not report.correlated:
+        return []
+    text = f"noise correlates between neighbouring pixels ({across:.2f} along rows, {down:.2f} "
+    text += "along columns), so blind-spot training keeps much of it"
+    if report.mosaic:
+        return [text + "; the colours were interpolated from a sensor: use the untouched RAW with "
+                "restore denoise-raw"]
+    if report.enlarged:
+        return [text + f"; the picture looks enlarged by about {report.enlarged:.2g}: use the file "
+                "before resizing"]
+    if jpeg or report.jpeg_grid is not None:
+        return [text]
+    return [text + "; use an earlier file (before resizing, smoothing or JPEG), or for camera "
+            "pictures the untouched RAW with restore denoise-raw"]
+
+
+def _history(report: NoiseReport, jpeg: bool) -> list[str]:
+    if jpeg:
+        return ["JPEG input: compression has changed the noise and part of it will stay; use the "
+                "untouched RAW with restore denoise-raw or the file before JPEG"]
+    if report.jpeg_grid is not None:
+        row, column = report.jpeg_grid
+        return [f"8x8 blocks of an earlier JPEG found (from row {row}, column {column}): "
+                "compression has changed the noise; use the file before JPEG"]
+    return []
+
+
+def _result(report: NoiseReport) -> list[str]:
+    if report.residual is None or report.residual.kept <= KEPT:
+        return []
+    return [f"about {report.residual.kept:.0%} of the noise is still in the result: it looks like "
+            "picture to the network; use --struct for noise in lines, else an earlier file"]
+
+
+def _levels(report: NoiseReport) -> str:
+    return f"{max(report.sigma) / report.span * 255:.2f} of 255 levels"
