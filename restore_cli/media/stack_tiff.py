@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -134,7 +135,7 @@ class TiffFrames:
         if number >= len(self._found.offsets) or number and self._found.files:
             return None
         order, _, big = ifd.header(self._stream)
-        if self._found.files and self._path and self._found.files[0] != str(self._path.resolve()):
+        if self._found.files and not os.path.samefile(self._found.files[0], self._path):
             return None
         try:
             return ifd.read(self._stream, order, self._found.offsets[number], big)
