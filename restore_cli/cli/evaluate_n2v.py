@@ -11,7 +11,7 @@ import typer
 from restore_cli.cli import options as shared
 from restore_cli.errors import UsageError
 
-DATA, RESTORING, RESULTS = "Data", "What denoises", "Results"
+DATA, RESTORING, TRAINING, RESULTS = "Data", "What denoises", "Self-training", "Results"
 
 
 def n2v(
@@ -44,9 +44,38 @@ def n2v(
     limit: Annotated[Optional[int], typer.Option(
         "--limit", min=1, help="Only the first so many images of each folder.",
         rich_help_panel=DATA)] = None,
+    quick: Annotated[bool, typer.Option(
+        "--quick", help="The shipped weights, without training; the default.",
+        rich_help_panel=RESTORING)] = False,
+    model: Annotated[Optional[str], typer.Option(
+        "--model", "-m", help="Name of known weights, used without training; see 'restore weights "
+        "list --task denoise'.", rich_help_panel=RESTORING)] = None,
+    weights: Annotated[Optional[str], typer.Option(
+        "--weights", "-w", metavar="FILE", help="Weight file of your own, used without training.",
+        rich_help_panel=RESTORING)] = None,
+    self_train: Annotated[bool, typer.Option(
+        "--self-train", help="A training on every noisy image, as restore denoise does it; slow.",
+        rich_help_panel=RESTORING)] = False,
     identity: Annotated[bool, typer.Option(
         "--identity", help="Nothing: only the noisy images' own scores.",
         rich_help_panel=RESTORING)] = False,
+    tta: Annotated[bool, typer.Option(
+        "--tta", help="Mean over the eight flips and turns: a little better, eight times the "
+        "work.", rich_help_panel=RESTORING)] = False,
+    time: Annotated[Optional[float], typer.Option(
+        "--time", metavar="SECONDS", help="How long each self-training may take; default: 60. "
+        "Scores then depend on the machine.", rich_help_panel=TRAINING)] = None,
+    steps: Annotated[Optional[int], typer.Option(
+        "--steps", min=1, help="Training steps instead of a time: the same scores again.",
+        rich_help_panel=TRAINING)] = None,
+    seed: Annotated[int, typer.Option(
+        "--seed", min=0, help="Seed of the training.", rich_help_panel=TRAINING)] = 0,
+    cold: Annotated[bool, typer.Option(
+        "--cold", "--no-warm-start", help="Start training from random weights instead of the "
+        "shipped ones.", rich_help_panel=TRAINING)] = False,
+    network: Annotated[Optional[str], typer.Option(
+        "--network", help="field (default), n2v2, n2v-unet, rednet10, rednet20 or rednet30; all "
+        "but field start from random weights.", rich_help_panel=TRAINING)] = None,
     csv: Annotated[Optional[Path], typer.Option(
         "--csv", help="Write every image's scores.", rich_help_panel=RESULTS)] = None,
     plots: Annotated[Optional[Path], typer.Option(
@@ -55,6 +84,10 @@ def n2v(
         "--save", help="Save the restored images into this folder.",
         rich_help_panel=RESULTS)] = None,
     overwrite: shared.Overwrite = False,
+    device: shared.Device = "auto",
+    threads: shared.Threads = None,
+    memory: shared.Memory = None,
+    tile: shared.Tile = None,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
     no_progress: shared.NoProgress = False,
@@ -64,15 +97,36 @@ def n2v(
 
     The noisy images are scored in the same way beside the result. What a protocol clips, rounds
     and cuts, and what others published for it, is printed under the table.
+
+    restore evaluate n2v --data BSD68/ --sigma 10,25,50 --quick
+
+    restore evaluate n2v --data cells/ --protocol pairs --self-train --steps 600
     """
     kind, levels = _noise(noise, sigma, photons)
+    chosen = [name for name, given in (
+        ("--quick", quick), ("--model", model), ("--weights", weights),
+        ("--self-train", self_train), ("--identity", identity)) if given]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)} exclude each other")
+    training = [name for name, given in (
+        ("--time", time), ("--steps", steps), ("--seed", seed), ("--cold", cold),
+        ("--network", network)) if given]
+    if training and not self_train:
+        raise UsageError(f"{training[0]} is about training", hint="Add --self-train")
+    if time is not None and steps is not None:
+        raise UsageError("give either --time or --steps")
     console = shared.console(context, json=json, quiet=quiet, no_progress=no_progress, debug=debug)
     from restore_cli.jobs import evaluate_n2v as job
+    from restore_cli.jobs.denoise import DenoiseRequest
 
+    restoring = None if identity else DenoiseRequest(
+        quick=quick or not chosen, model=model, weights=weights, network=network, cold=cold,
+        seconds=time, steps=steps, seed=seed, tta=tta, device=device, threads=threads,
+        memory=memory, tile=tile)
     request = job.DenoisingEvaluation(
         data=data, clean=clean, protocol=protocol, noise=kind, levels=levels,
         noise_seed=noise_seed, peak=peak, limit=limit, csv=csv, plots=plots, save=save,
-        overwrite=overwrite)
+        overwrite=overwrite, restoring=restoring)
     raise typer.Exit(int(job.run(request, console)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from restore_cli.evaluation import denoising, denoising_cases, denoising_report
 from restore_cli.evaluation.denoising import Denoiser, DenoisingResult, Loaded, Protocol
 from restore_cli.evaluation.denoising_cases import MadeNoise, NoisyCase
 from restore_cli.jobs import evaluate_common as common
+
+if TYPE_CHECKING:
+    from restore_cli.jobs.denoise import DenoiseRequest
+    from restore_cli.jobs.evaluate_restorer import Restorer
 
 DEFAULT_LEVELS = {"gaussian": (25.0,), "poisson": (30.0,)}
 
@@ -33,6 +38,8 @@ class DenoisingEvaluation:
         limit: only the first so many images of each folder.
         csv, plots, save: file, folder and folder to write, or None.
         overwrite: replace existing ones.
+        restoring: what denoises, its inputs and outputs left out; None scores only the noisy
+            images. What trains does so on every image by itself.
     """
 
     data: Sequence[Path]
@@ -47,29 +54,26 @@ class DenoisingEvaluation:
     plots: Path | None = None
     save: Path | None = None
     overwrite: bool = False
+    restoring: DenoiseRequest | None = None
 
 
-def run(request: DenoisingEvaluation, console: Console,
-        prepare=None) -> ExitStatus:
-    """Scores all images; one failing does not stop the others.
-
-    Args:
-        prepare: called once there is work; returns the name of what denoises, and it. None
-            scores only the noisy images.
-    """
+def run(request: DenoisingEvaluation, console: Console) -> ExitStatus:
+    """Scores all images; one failing does not stop the others."""
     protocol = _check(request)
     failures = common.Failures(console)
     work = _cases(request, protocol, failures)
     results: list[DenoisingResult] = []
-    name, denoise = "noisy", None
     if work:
-        if prepare is not None:
-            name, denoise = prepare()
+        restorer = None
+        if request.restoring is not None:
+            from restore_cli.jobs.evaluate_restorer import Restorer
+
+            restorer = Restorer(request.restoring, console)
         results = common.score_all(
-            work, lambda case: _score(request, case, denoise, protocol),
+            work, lambda case: _score(request, case, restorer, protocol),
             denoising_report.result_record, console, failures)
     if results:
-        _report(request, protocol, name, results, console)
+        _report(request, protocol, restorer, results, console)
     return failures.status(bool(results))
 
 
@@ -90,6 +94,10 @@ def _check(request: DenoisingEvaluation) -> Protocol:
     if request.peak is not None and not protocol.paired:
         raise UsageError(f"the protocol {protocol.name} has peak 255",
                          hint="--peak belongs to --protocol pairs")
+    if request.restoring is not None:
+        from restore_cli.jobs import evaluate_restorer
+
+        evaluate_restorer.check(request.restoring)
     common.check_results(request.csv, request.plots, overwrite=request.overwrite)
     return protocol
 
@@ -157,10 +165,11 @@ def _notes(request: DenoisingEvaluation, protocol: Protocol, results: list[Denoi
     return notes
 
 
-def _report(request: DenoisingEvaluation, protocol: Protocol, name: str,
+def _report(request: DenoisingEvaluation, protocol: Protocol, restorer: Restorer | None,
             results: list[DenoisingResult], console: Console) -> None:
     rows = denoising_report.means(results)
-    notes = _notes(request, protocol, results)
+    notes = [*_notes(request, protocol, results), *(restorer.notes if restorer else ())]
+    name = restorer.name if restorer else "noisy"
     if console.json_lines:
         for row in rows:
             console.result("", denoising_report.mean_record(row, model=name,
