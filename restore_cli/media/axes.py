@@ -43,7 +43,8 @@ def fit(axes: str, known: str, shape: tuple[int, ...], path: object = None
         ) -> tuple[str, tuple[int, ...]]:
     """The user's axes laid over the shape a file has.
 
-    A colour axis S that the file knows may be left out, and so may axes of length 1.
+    A colour axis S that the file knows may be left out, and so may axes of length 1; those that
+    the user adds to axes the file names itself have length 1.
 
     Args:
         axes: as `parse` returns them.
@@ -66,6 +67,9 @@ def fit(axes: str, known: str, shape: tuple[int, ...], path: object = None
         if len(axes) == len(have) - 1 and "S" in letters and not set("SC") & set(axes):
             at = letters.index("S")
             return axes[:at] + "S" + axes[at:], sizes
+    if "".join(letter for letter in axes if letter in known) == known:
+        sizes_by = dict(zip(known, shape))
+        return axes, tuple(sizes_by.get(letter, 1) for letter in axes)
     raise UsageError(
         f"the axes {axes} ({len(axes)}) do not fit the shape {show(shape)} "
         f"({len(shape)}, {known})", path=path,

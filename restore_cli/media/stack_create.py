@@ -31,13 +31,14 @@ class StackWriter:
 
     Attributes:
         dtype: what planes must have.
+        axes: of the new file; those of the source unless a note says otherwise.
         notes: what the new file cannot keep of the old, one sentence each.
     """
 
     def __init__(self, like: Stack, dtype: np.dtype, sink: _TiffSink | _ArraySink) -> None:
         self._plan, self.dtype, self._sink = like.plan, dtype, sink
         self._done = np.zeros(like.count, bool)
-        self.notes = sink.notes
+        self.axes, self.notes = sink.plan.axes, sink.notes
 
     def write(self, number: int, plane: np.ndarray) -> None:
         """Writes plane `number`, (C, Y, X) of `dtype`, native byte order.
@@ -129,12 +130,12 @@ class _ArraySink:
     """A .npy file."""
 
     def __init__(self, path: Path, plan: Plan, dtype: np.dtype, tagged: bool) -> None:
-        self._plan = plan
+        self.plan = plan
         self._array: np.memmap | None = stack_npy.create_array(path, plan.shape, dtype)
         self.notes = ("a .npy file holds no metadata",) if tagged else ()
 
     def store(self, where: dict[str, int], plane: np.ndarray) -> None:
-        self._array[self._plan.key(where)] = self._plan.restore(plane)
+        self._array[self.plan.key(where)] = self.plan.restore(plane)
 
     def finish(self) -> None:
         self._array.flush()

@@ -115,8 +115,11 @@ class TiffFrames:
                 raise InputError(f"page {number + 1} is {axis_rules.show(page.shape)}, the first "
                                  f"is {axis_rules.show(self.first.shape)}", path=self._path)
             return page.asarray(squeeze=False).reshape(self.shape).astype(self.dtype, copy=False)
-        except (RestoreError, MemoryError):
+        except RestoreError:
             raise
+        except MemoryError:
+            raise InputError(f"page {number + 1} does not fit into memory",
+                             path=self._path) from None
         except Exception as error:  # decoders raise anything on hostile files
             raise InputError(f"page {number + 1} is damaged: {str(error)[:160]}",
                              path=self._path) from error

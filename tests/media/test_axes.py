@@ -42,12 +42,14 @@ def test_user_axes_are_laid_over_the_shape():
     assert axes.fit("TYXC", "IYXS", (9, 6, 7, 3)) == ("TYXC", (9, 6, 7, 3))
     assert axes.fit("ZYX", "TZCYX", (1, 9, 1, 6, 7)) == ("ZYX", (9, 6, 7))
     assert axes.fit("YX", "TZCYX", (1, 1, 1, 1, 7)) == ("YX", (1, 7))
+    assert axes.fit("TZCYX", "ZYX", (9, 6, 7)) == ("TZCYX", (1, 9, 1, 6, 7))
 
 
 @pytest.mark.parametrize("typed, known, shape", [("TZYX", "IYX", (9, 6, 7)),
                                                  ("YX", "IYX", (9, 6, 7)),
                                                  ("TYXC", "IYX", (9, 6, 7)),
-                                                 ("ZYX", "TCYX", (2, 3, 6, 7))])
+                                                 ("ZYX", "TCYX", (2, 3, 6, 7)),
+                                                 ("CTZYX", "TCYX", (2, 3, 6, 7))])
 def test_axes_that_do_not_fit_show_both(typed, known, shape):
     with pytest.raises(UsageError) as caught:
         axes.fit(typed, known, shape, "a.tif")

@@ -127,8 +127,10 @@ def test_the_users_axes_win(tmp_path):
     with open_stack(path, "CYX") as stack:
         assert stack.count == 1 and stack.kind == "channels"
         assert np.array_equal(stack.plane(0), array)
-    with pytest.raises(UsageError, match="TZYX.*4 x 9 x 8"):
-        open_stack(path, "TZYX")
+    with open_stack(path, "TZCYX") as stack:
+        assert stack.shape == (1, 4, 1, 9, 8) and np.array_equal(as_array(stack)[0, :, 0], array)
+    with pytest.raises(UsageError, match="TCYX.*4 x 9 x 8"):
+        open_stack(path, "TCYX")
     with pytest.raises(UsageError, match="no axis"):
         open_stack(path, "QYX")
 

@@ -380,6 +380,11 @@ def test_numpy_becomes_a_tiff_that_names_its_axes(tmp_path, axes, dtype):
     np.save(tmp_path / "a.npy", array)
     copied(tmp_path / "a.npy", tmp_path / "b.tif", axes)
     with open_stack(tmp_path / "a.npy", axes) as old, open_stack(tmp_path / "b.tif") as new:
+        with create_stack(tmp_path / "c.tif", old) as writer:
+            for number, plane in enumerate(old.planes()):
+                writer.write(number, plane)
+        with open_stack(tmp_path / "c.tif", writer.axes) as again:
+            assert again.axes == writer.axes and np.array_equal(again.plane(0), old.plane(0))
         assert new.count == old.count and new.kind == old.kind and new.notes == ()
         assert set(new.plan.outer) == set(old.plan.outer)
         assert new.form == ("tifffile" if dtype in ("float16", "int64") else "OME")
