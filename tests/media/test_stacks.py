@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -169,6 +170,12 @@ def test_transparency_is_told(tmp_path, extra, alpha):
     with open_stack(path) as stack:
         assert (stack.kind, stack.alpha, stack.channels) == ("rgb", alpha, 4)
         assert any("transparency" in note for note in stack.notes) == (extra == "unspecified")
+
+
+def test_colour_may_be_typed_as_channels(tmp_path):
+    path = saved(tmp_path, values((2, 9, 8, 3), "uint8"), photometric="rgb", metadata=None)
+    with open_stack(path, "tyxc") as stack:
+        assert (stack.kind, stack.axes, stack.channels, stack.count) == ("rgb", "TYXC", 3, 2)
 
 
 def test_transparency_of_grey(tmp_path):
@@ -529,3 +536,25 @@ def test_real_stacks(shared_data):
     assert not is_stack(path)
     with stacks.open_stack(path) as stack:
         assert stack.plane(0).shape == (1, 1024, 1024)
+
+
+def test_hostile_files_raise_nothing_else(tmp_path):
+    array = values((4, 20, 18))
+    sources = [saved(tmp_path, array, **options).read_bytes() for options in (
+        dict(PLAIN), dict(PLAIN, compression="zlib", predictor=True, byteorder=">"),
+        dict(GREY, ome=True, metadata={"axes": "ZYX"}), dict(GREY, metadata={"axes": "ZYX"}),
+        dict(imagej=True, metadata={"axes": "ZYX"}), dict(PLAIN, bigtiff=True, tile=(16, 16)))]
+    dice = random.Random(7)
+    refused = 0
+    for number in range(240):
+        data = bytearray(sources[number % len(sources)])
+        for _ in range(dice.choice((1, 3, 10))):
+            end = dice.randrange(min(400, len(data)))
+            data[dice.choice((end, len(data) - 1 - end))] = dice.randrange(256)
+        try:
+            with open_stack(io.BytesIO(data)) as stack:
+                for plane in range(min(stack.count, 6)):
+                    stack.plane(plane)
+        except InputError:
+            refused += 1
+    assert refused > 40

@@ -447,13 +447,6 @@ def test_a_failure_leaves_nothing(tmp_path, name):
         assert np.array_equal(stack.volume(0)[0], values((3, 21, 18)))
 
 
-def test_a_source_may_be_replaced_by_its_copy(tmp_path):
-    path = saved(tmp_path, values((3, 21, 18)), **PLAIN)
-    copied(path, path)
-    with open_stack(path) as stack:
-        assert np.array_equal(stack.volume(0)[0], values((3, 21, 18)))
-
-
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_copying_takes_the_memory_of_a_few_planes(tmp_path, compression):
     page = values((256, 512), "float32")
