@@ -1,0 +1,215 @@
+// The denoising field's U-Net (N2V and N2V2 forms) as one function, forward and backward.
+// To be read after winograd.cc and field_layers.cc.
+
+namespace restore_field {
+
+using namespace restore_winograd;
+
+// Maps of a resolution. On the way down: input -> hidden -> skip; on the way up: up (and skip) ->
+// hidden_up -> out. The deepest level has only the former.
+struct Level {
+  Map input, hidden, skip, up, hidden_up, out;
+};
+
+// Places the maps one after another from `place` on and returns the floats they need. With
+// `apart` every map has its own place; else maps that are never needed together share one.
+static int64_t lay_out(const Problem& p, bool apart, float* place, std::vector<Level>& levels) {
+  const float* start = place;
+  levels.assign(p.depth + 1, Level());
+  for (int l = 0; l <= p.depth; l++) {
+    Level& level = levels[l];
+    auto map = [&](int64_t channels) {
+      Map made;
+      made.count = p.count;
+      made.blocks = channels / LANES;
+      made.height = p.height >> l;
+      made.width = p.width >> l;
+      return made;
+    };
+    auto put = [&](Map& made) {
+      made.data = place;
+      place += made.size();
+    };
+    const int64_t wide = p.first() << l, narrow = l ? wide / 2 : wide;
+    const bool deepest = l == p.depth;
+    level.input = map(l ? narrow : 0);
+    level.hidden = map(wide);
+    level.skip = map(deepest ? narrow : wide);
+    level.up = map(deepest ? 0 : wide);
+    level.hidden_up = map(deepest ? 0 : wide);
+    level.out = map(deepest ? 0 : narrow);
+    put(level.hidden);
+    if (apart) {
+      for (Map* each : {&level.input, &level.skip, &level.up, &level.hidden_up, &level.out})
+        put(*each);
+      continue;
+    }
+    level.hidden_up.data = level.hidden.data;
+    Map& largest = deepest ? level.skip : level.up;
+    put(largest);
+    level.input.data = level.out.data = level.up.data = largest.data;
+    if (!deepest && (l || !p.n2v2)) put(level.skip);
+    else level.skip.data = largest.data;
+  }
+  return place - start;
+}
+
+static void clear_frames(const std::vector<Level>& levels) {
+  for (const Level& level : levels)
+    for (const Map* map : {&level.input, &level.hidden, &level.skip, &level.up,
+                           &level.hidden_up, &level.out})
+      map->clear_frame();
+}
+
+// Floats of scratch memory: transformed weights, then a share for each thread.
+static int64_t working_size(const Problem& p, int threads, bool training, int64_t* weights) {
+  *weights = p.channels * 9 * p.first();
+  int64_t share = Pool::rounded(std::max((p.channels * 9 + 1) * p.first(),
+                                         (p.first() + 1) * p.classes()));
+  for (size_t i = 1; i + 1 < p.layers.size(); i++) {
+    const int64_t in = p.layers[i].inputs / LANES, out = p.layers[i].outputs / LANES;
+    *weights = std::max(*weights, weights_size(in, out));
+    share = std::max(share, scratch_size(in, out, training));
+    share = std::max(share, scratch_size(out, in, false));
+  }
+  *weights = Pool::rounded(*weights);
+  return *weights + threads * share;
+}
+
+// What a call works in: maps and, for the convolutions, scratch memory.
+struct Work {
+  const Problem& p;
+  int threads;
+  float *weights, *scratch;
+
+  void run(int layer, const Map* in, int ins, const Map& out) {
+    const Layer& l = p.layers[layer];
+    transform_weights(l.weight, l.inputs, l.outputs, false, weights);
+    convolve(in, ins, weights, l.bias, &out, 1, nullptr, scratch, threads);
+  }
+  // Parameters' gradients from `grad`, that of the output; then the inputs' into `to`, if any.
+  void back(int layer, const Map* in, int ins, const Map& grad, const Map* to, const Map* mask) {
+    const Layer& l = p.layers[layer];
+    weight_gradient(in, ins, grad, l.weight_grad, l.bias_grad, scratch, threads);
+    transform_weights(l.weight, l.inputs, l.outputs, true, weights);
+    convolve(&grad, 1, weights, nullptr, to, ins, mask, scratch, threads);
+  }
+  // Number of the first convolution of the block that goes down or up at a level.
+  int down(int level) const { return 2 * level; }
+  int up(int level) const { return 2 * (2 * p.depth - level); }
+  bool joins(int level) const { return level || !p.n2v2; }
+
+  void forward(const float* x, const float* image, std::vector<Level>& levels, bool residual,
+               float* y) {
+    for (int l = 0; l <= p.depth; l++) {
+      Level& level = levels[l];
+      if (l) {
+        (p.n2v2 ? blur_pool : max_pool)(levels[l - 1].skip, level.input);
+        run(down(l), &level.input, 1, level.hidden);
+      } else {
+        first_layer(p, image, level.hidden, weights);
+      }
+      run(down(l) + 1, &level.hidden, 1, level.skip);
+    }
+    for (int l = p.depth - 1; l >= 0; l--) {
+      Level& level = levels[l];
+      upsample(l + 1 == p.depth ? levels[l + 1].skip : levels[l + 1].out, level.up);
+      const Map joined[] = {level.up, level.skip};
+      run(up(l), joined, joins(l) ? 2 : 1, level.hidden_up);
+      run(up(l) + 1, &level.hidden_up, 1, level.out);
+    }
+    last_layer(p, levels[0].out, residual ? x : nullptr, y);
+  }
+
+  void backward(const float* image, const std::vector<Level>& maps, std::vector<Level>& grads,
+                const float* output_grad) {
+    last_layer_gradient(p, output_grad, maps[0].out, grads[0].out, scratch, threads);
+    for (int l = 0; l < p.depth; l++) {
+      const Level &map = maps[l], &grad = grads[l];
+      back(up(l) + 1, &map.hidden_up, 1, grad.out, &grad.hidden_up, &map.hidden_up);
+      const Map joined[] = {map.up, map.skip}, to[] = {grad.up, grad.skip};
+      back(up(l), joined, joins(l) ? 2 : 1, grad.hidden_up, to, nullptr);
+      if (l + 1 == p.depth) upsample_gradient(grad.up, maps[l + 1].skip, grads[l + 1].skip);
+      else upsample_gradient(grad.up, maps[l + 1].out, grads[l + 1].out);
+    }
+    for (int l = p.depth; l >= 0; l--) {
+      const Level &map = maps[l], &grad = grads[l];
+      if (l < p.depth) {
+        if (!joins(l)) std::memset(grad.skip.data, 0, grad.skip.size() * sizeof(float));
+        (p.n2v2 ? blur_pool_gradient : max_pool_gradient)(map.skip, grads[l + 1].input, grad.skip);
+      }
+      back(down(l) + 1, &map.hidden, 1, grad.skip, &grad.hidden, &map.hidden);
+      if (l) back(down(l), &map.input, 1, grad.hidden, &grad.input, nullptr);
+      else first_layer_gradient(p, image, grad.hidden, scratch, threads);
+    }
+  }
+};
+
+static Pool pool;
+constexpr int64_t MARGIN = 32;  // floats of a kept buffer in front of what begins on a cache line
+
+// Jittor's memory need not begin on a cache line. The distance to the next one is noted in
+// front, because a reader may find the buffer elsewhere.
+static float* aligned_start(float* buffer) {
+  int64_t distance = 1;
+  while ((uintptr_t)(buffer + distance) % 64) distance++;
+  buffer[0] = (float)distance;
+  return buffer + distance;
+}
+static float* noted_start(float* buffer) { return buffer + (int64_t)buffer[0]; }
+
+static Work start(const Problem& p, bool training, int64_t more) {
+  const int threads = omp_get_max_threads();
+  int64_t weights;
+  const int64_t working = working_size(p, threads, training, &weights);
+  pool.reserve(Pool::rounded(working) + more);
+  float* base = pool.take(working);
+  return Work{p, threads, base, base + weights};
+}
+
+// x -> y without keeping anything.
+static void infer(const Problem& p, bool residual, const float* x, float* y) {
+  std::vector<Level> levels;
+  const int64_t maps = lay_out(p, false, nullptr, levels);
+  Work work = start(p, false, maps + p.image_size());
+  lay_out(p, false, pool.take(maps), levels);
+  clear_frames(levels);
+  float* image = pool.take(p.image_size());
+  frame_image(p, x, image);
+  work.forward(x, image, levels, residual, y);
+}
+
+// x -> y; what `train_backward` needs goes to `saved`: MARGIN, the framed image, all maps.
+static void train_forward(const Problem& p, bool residual, const float* x, float* y,
+                          float* saved) {
+  std::vector<Level> levels;
+  Work work = start(p, false, 0);
+  float* image = aligned_start(saved);
+  lay_out(p, true, image + p.image_size(), levels);
+  clear_frames(levels);
+  frame_image(p, x, image);
+  work.forward(x, image, levels, residual, y);
+}
+
+// head: MARGIN, then the gradient of the first layer's output, for `head_to_input`.
+static void train_backward(const Problem& p, float* saved, const float* output_grad, float* head) {
+  std::vector<Level> maps, grads;
+  float* image = noted_start(saved);
+  lay_out(p, true, image + p.image_size(), maps);
+  const int64_t size = lay_out(p, false, nullptr, grads);
+  Work work = start(p, true, size);
+  lay_out(p, false, pool.take(size), grads);
+  grads[0].hidden.data = grads[0].hidden_up.data = aligned_start(head);
+  clear_frames(grads);
+  work.backward(image, maps, grads, output_grad);
+}
+
+static void head_to_input(const Problem& p, float* head, float* input_grad) {
+  std::vector<Level> levels;
+  lay_out(p, false, nullptr, levels);
+  levels[0].hidden.data = noted_start(head);
+  pool.reserve(p.channels * 9 * p.first());
+  input_gradient(p, levels[0].hidden, pool.take(p.channels * 9 * p.first()), input_grad);
+}
+
+}  // namespace restore_field

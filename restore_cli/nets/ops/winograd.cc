@@ -1,0 +1,392 @@
+// 3x3 convolutions with padding 1, forward and backward, by Winograd's algorithm F(4x4, 3x3)
+// (Lavin and Gray, CVPR 2016): 36 products stand for the 144 of a tile of 4x4 outputs.
+//
+// Tiles are taken in chunks whose transforms stay in the L2 cache, so that nothing of the size of
+// the transformed map is ever stored. The gradient of the weights is the exact transpose: the
+// gradient of the output is spread to 6x6 and multiplied with the same transform of the input.
+// To be read after blocked.cc, whose maps it uses.
+
+namespace restore_winograd {
+
+using namespace restore_blocked;
+
+// The kernel of the forward pass keeps ROWS x VECTORS sums in registers, that of the weights'
+// gradient GRAD_ROWS x VECTORS.
+#if defined(__AVX512F__)
+constexpr int VECTORS = 2, ROWS = 12, FEW_ROWS = 4, GRAD_ROWS = 8;
+#elif defined(__AVX__)
+constexpr int VECTORS = 2, ROWS = 6, FEW_ROWS = 2, GRAD_ROWS = 4;
+#elif defined(__aarch64__)
+constexpr int VECTORS = 4, ROWS = 6, FEW_ROWS = 2, GRAD_ROWS = 4;
+#else
+constexpr int VECTORS = 2, ROWS = 4, FEW_ROWS = 2, GRAD_ROWS = 4;
+#endif
+constexpr int POINTS = 36;
+constexpr int64_t CHUNK_FLOATS = 1 << 16;  // of both transforms of a chunk of tiles
+
+// The interpolation points are 0, P, -P, Q, -Q and infinity. These keep rounding errors lower
+// than 1 and 2 do.
+constexpr float P = 0.75f, Q = 1.5f, P2 = P * P, Q2 = Q * Q;
+constexpr float NORM_0 = 1 / (P2 * Q2), NORM_P = 1 / (2 * P2 * (P2 - Q2)),
+                NORM_Q = 1 / (2 * Q2 * (Q2 - P2));
+
+// t = B^T d
+INLINE void spread_input(const Vector d[6], Vector t[6]) {
+  const Vector even_p = d[4] - Q2 * d[2], odd_p = d[3] - Q2 * d[1];
+  const Vector even_q = d[4] - P2 * d[2], odd_q = d[3] - P2 * d[1];
+  t[0] = d[4] - (P2 + Q2) * d[2] + (P2 * Q2) * d[0];
+  t[1] = even_p + P * odd_p;
+  t[2] = even_p - P * odd_p;
+  t[3] = even_q + Q * odd_q;
+  t[4] = even_q - Q * odd_q;
+  t[5] = d[5] - (P2 + Q2) * d[3] + (P2 * Q2) * d[1];
+}
+
+// y = A^T m
+INLINE void gather_output(const Vector m[6], Vector y[4]) {
+  const Vector sum_p = m[1] + m[2], diff_p = m[1] - m[2];
+  const Vector sum_q = m[3] + m[4], diff_q = m[3] - m[4];
+  y[0] = m[0] + sum_p + sum_q;
+  y[1] = P * diff_p + Q * diff_q;
+  y[2] = P2 * sum_p + Q2 * sum_q;
+  y[3] = m[5] + (P * P2) * diff_p + (Q * Q2) * diff_q;
+}
+
+// m = A y
+INLINE void spread_output(const Vector y[4], Vector m[6]) {
+  const Vector even_p = y[0] + P2 * y[2], odd_p = y[1] + P2 * y[3];
+  const Vector even_q = y[0] + Q2 * y[2], odd_q = y[1] + Q2 * y[3];
+  m[0] = y[0];
+  m[1] = even_p + P * odd_p;
+  m[2] = even_p - P * odd_p;
+  m[3] = even_q + Q * odd_q;
+  m[4] = even_q - Q * odd_q;
+  m[5] = y[3];
+}
+
+// u = G g
+INLINE void spread_weight(const Vector g[3], Vector u[6]) {
+  const Vector even_p = NORM_P * (g[0] + P2 * g[2]), odd_p = (NORM_P * P) * g[1];
+  const Vector even_q = NORM_Q * (g[0] + Q2 * g[2]), odd_q = (NORM_Q * Q) * g[1];
+  u[0] = NORM_0 * g[0];
+  u[1] = even_p + odd_p;
+  u[2] = even_p - odd_p;
+  u[3] = even_q + odd_q;
+  u[4] = even_q - odd_q;
+  u[5] = g[2];
+}
+
+// g = G^T u
+INLINE void gather_weight(const Vector u[6], Vector g[3]) {
+  const Vector sum_p = NORM_P * (u[1] + u[2]), diff_p = (NORM_P * P) * (u[1] - u[2]);
+  const Vector sum_q = NORM_Q * (u[3] + u[4]), diff_q = (NORM_Q * Q) * (u[3] - u[4]);
+  g[0] = NORM_0 * u[0] + sum_p + sum_q;
+  g[1] = diff_p + diff_q;
+  g[2] = P2 * sum_p + Q2 * sum_q + u[5];
+}
+
+// Both sides of a square: `line` takes N values to M.
+template <int N, int M, void (*line)(const Vector*, Vector*)>
+INLINE void both_ways(const Vector (&in)[N][N], Vector (&out)[M][M]) {
+  Vector half[N][M];
+#pragma GCC unroll 8
+  for (int y = 0; y < N; y++) line(in[y], half[y]);
+#pragma GCC unroll 8
+  for (int x = 0; x < M; x++) {
+    Vector column[N], made[M];
+    for (int y = 0; y < N; y++) column[y] = half[y][x];
+    line(column, made);
+    for (int y = 0; y < M; y++) out[y][x] = made[y];
+  }
+}
+
+inline int64_t padded_tiles(int64_t tiles) { return (tiles + ROWS - 1) / ROWS * ROWS; }
+
+// Chunks of transforms: point p of tile t, channel c of block b at p * step() + (b * tiles + t) *
+// LANES + c. The odd vector at the end keeps points out of each other's cache lines.
+struct Chunk {
+  int64_t tiles, blocks;
+  int64_t step() const { return (tiles * blocks + 1) * LANES; }
+  int64_t size() const { return POINTS * step(); }
+};
+
+inline int64_t chunk_tiles(int64_t in_blocks, int64_t out_blocks) {
+  const int64_t fitting = CHUNK_FLOATS / (POINTS * LANES * (in_blocks + out_blocks));
+  return std::min<int64_t>(4 * ROWS, std::max<int64_t>(ROWS, fitting / ROWS * ROWS));
+}
+
+// Transformed weights: point, then panel of VECTORS blocks of outputs (or a single one, where no
+// more are left), then input, then output.
+inline int64_t weights_size(int64_t in_blocks, int64_t out_blocks) {
+  return POINTS * in_blocks * out_blocks * LANES * LANES;
+}
+
+// Floats that `convolve` or `weight_gradient` needs for each thread.
+inline int64_t scratch_size(int64_t in_blocks, int64_t out_blocks, bool gradient) {
+  const int64_t tiles = chunk_tiles(in_blocks, out_blocks);
+  int64_t floats = Pool::rounded(Chunk{tiles, in_blocks}.size()) +
+                   Pool::rounded(Chunk{tiles, out_blocks}.size());
+  if (gradient) floats += weights_size(in_blocks, out_blocks) + Pool::rounded(out_blocks * LANES);
+  return floats;
+}
+
+// The place of vector `block` of outputs for input channel k, relative to its point.
+INLINE int64_t weight_place(int64_t in_blocks, int64_t out_blocks, int64_t block, int64_t k) {
+  const int64_t full = out_blocks / VECTORS * VECTORS;  // blocks after these are on their own
+  if (block >= full) return (block * in_blocks * LANES + k) * LANES;
+  return (block / VECTORS * VECTORS * in_blocks * LANES + k * VECTORS + block % VECTORS) * LANES;
+}
+
+// weight: (outputs, inputs, 3, 3). With `backward` the transforms are those of the convolution
+// that takes the gradient of the output to that of the input.
+static void transform_weights(const float* weight, int64_t inputs, int64_t outputs, bool backward,
+                              float* to) {
+  const int64_t from_blocks = (backward ? outputs : inputs) / LANES;
+  const int64_t to_blocks = (backward ? inputs : outputs) / LANES;
+  const int64_t step = from_blocks * to_blocks * LANES * LANES;
+  const int64_t lane_step = backward ? 9 : inputs * 9, k_step = backward ? inputs * 9 : 9;
+#pragma omp parallel for schedule(static)
+  for (int64_t k = 0; k < from_blocks * LANES; k++)
+    for (int64_t block = 0; block < to_blocks; block++) {
+      const float* from = weight + k * k_step + block * LANES * lane_step;
+      Vector g[3][3], u[6][6];
+      for (int tap = 0; tap < 9; tap++)
+        for (int lane = 0; lane < LANES; lane++)
+          g[tap / 3][tap % 3][lane] = from[lane * lane_step + (backward ? 8 - tap : tap)];
+      both_ways<3, 6, spread_weight>(g, u);
+      float* place = to + weight_place(from_blocks, to_blocks, block, k);
+      for (int p = 0; p < POINTS; p++) store(place + p * step, u[p / 6][p % 6]);
+    }
+}
+
+// Which image, and where in it, the tile of a running number begins.
+struct Tile {
+  int64_t n, y, x;
+  Tile(const Map& map, int64_t index) {
+    const int64_t columns = map.tiles_x(), rows = map.tiles_y(), line = index / columns;
+    x = (index - line * columns) * 4;
+    n = line / rows;
+    y = (line - n * rows) * 4;
+  }
+};
+
+static void transform_inputs(const Map* in, int maps, int64_t first, int64_t tiles,
+                             const Chunk& chunk, float* to) {
+  const int64_t line = in[0].stride();
+  float* row = to;
+  for (int i = 0; i < maps; i++)
+    for (int64_t block = 0; block < in[i].blocks; block++, row += chunk.tiles * LANES)
+      for (int64_t t = 0; t < tiles; t++) {
+        const Tile tile(in[i], first + t);
+        const float* from = in[i].at(tile.n, block, tile.y - 1, tile.x - 1);
+        Vector d[6][6], v[6][6];
+        for (int y = 0; y < 6; y++)
+          for (int x = 10; x < 14; x++) __builtin_prefetch(from + y * line + x * LANES);
+        for (int y = 0; y < 6; y++)
+          for (int x = 0; x < 6; x++) d[y][x] = load(from + y * line + x * LANES);
+        both_ways<6, 6, spread_input>(d, v);
+        float* place = row + t * LANES;
+        for (int p = 0; p < POINTS; p++) store(place + p * chunk.step(), v[p / 6][p % 6]);
+      }
+}
+
+// rows x (vectors * LANES) products: sum over k of v[row][k] * u[k][output].
+template <int rows, int vectors>
+INLINE void multiply(const float* v, int64_t step, int64_t blocks, const float* u, float* m,
+                     int64_t out_step) {
+  Vector sum[rows][vectors] = {};
+  for (int64_t block = 0; block < blocks; block++, v += step)
+    for (int k = 0; k < LANES; k++, u += vectors * LANES) {
+      Vector weight[vectors];
+      for (int j = 0; j < vectors; j++) weight[j] = load(u + j * LANES);
+      for (int i = 0; i < rows; i++) {
+        const float value = v[i * LANES + k];
+        for (int j = 0; j < vectors; j++) sum[i][j] += weight[j] * value;
+      }
+    }
+  for (int i = 0; i < rows; i++)
+    for (int j = 0; j < vectors; j++) store(m + j * out_step + i * LANES, sum[i][j]);
+}
+
+template <int vectors>
+static void multiply_tiles(const float* v, const Chunk& in, int64_t tiles, const float* u,
+                           float* m, const Chunk& out) {
+  const int64_t step = in.tiles * LANES, out_step = out.tiles * LANES;
+  int64_t t = 0;
+  for (; t + ROWS - FEW_ROWS < tiles; t += ROWS)
+    multiply<ROWS, vectors>(v + t * LANES, step, in.blocks, u, m + t * LANES, out_step);
+  for (; t < tiles; t += FEW_ROWS)
+    multiply<FEW_ROWS, vectors>(v + t * LANES, step, in.blocks, u, m + t * LANES, out_step);
+}
+
+// All panels of outputs: calls `kernel` with the number of vectors as a constant.
+template <class Kernel>
+INLINE void for_panels(int64_t out_blocks, Kernel kernel) {
+  int64_t block = 0;
+  for (; block + VECTORS <= out_blocks; block += VECTORS)
+    kernel(block, std::integral_constant<int, VECTORS>());
+  for (; block < out_blocks; block++) kernel(block, std::integral_constant<int, 1>());
+}
+
+// One block of outputs of a chunk: adds the bias and applies ReLU, or the mask.
+static void finish_tiles(const float* m, const Chunk& chunk, int64_t first, int64_t tiles,
+                         const float* bias, const Map* mask, const Map& out, int64_t block) {
+  const int64_t line = out.stride();
+  const Vector zero = {}, more = bias ? load(bias) : zero;
+  for (int64_t t = 0; t < tiles; t++) {
+    const Tile tile(out, first + t);
+    Vector product[6][6], y[4][4];
+    for (int p = 0; p < POINTS; p++)
+      product[p / 6][p % 6] = load(m + t * LANES + p * chunk.step());
+    both_ways<6, 4, gather_output>(product, y);
+    if (bias)
+      for (int k = 0; k < 16; k++) y[k / 4][k % 4] = larger(y[k / 4][k % 4] + more, zero);
+    if (mask) {
+      const float* active = mask->at(tile.n, block, tile.y, tile.x);
+      for (int k = 0; k < 16; k++)
+        y[k / 4][k % 4] = load(active + k / 4 * line + k % 4 * LANES) > zero ? y[k / 4][k % 4]
+                                                                            : zero;
+    }
+    float* pixel = out.at(tile.n, block, tile.y, tile.x);
+    const int64_t rows = std::min<int64_t>(4, out.height - tile.y);
+    const int64_t columns = std::min<int64_t>(4, out.width - tile.x);
+    if (rows == 4 && columns == 4) {
+      for (int k = 0; k < 16; k++) store(pixel + k / 4 * line + k % 4 * LANES, y[k / 4][k % 4]);
+    } else {
+      for (int64_t a = 0; a < rows; a++)
+        for (int64_t b = 0; b < columns; b++) store(pixel + a * line + b * LANES, y[a][b]);
+    }
+  }
+}
+
+// Convolves the channels of all maps of `in` into those of `out`. With a bias, adds it and
+// applies ReLU; without one, multiplies by (mask > 0) if there is a mask.
+// scratch: scratch_size() floats for each thread.
+static void convolve(const Map* in, int ins, const float* u, const float* bias, const Map* out,
+                     int outs, const Map* mask, float* scratch, int threads) {
+  int64_t in_blocks = 0, out_blocks = 0;
+  for (int i = 0; i < ins; i++) in_blocks += in[i].blocks;
+  for (int i = 0; i < outs; i++) out_blocks += out[i].blocks;
+  const int64_t room = chunk_tiles(in_blocks, out_blocks);
+  const Chunk from{room, in_blocks}, to{room, out_blocks};
+  const int64_t total = in[0].count * in[0].tiles_y() * in[0].tiles_x();
+  const int64_t share = scratch_size(in_blocks, out_blocks, false);
+  const int64_t parts = std::min<int64_t>(threads, (total + FEW_ROWS - 1) / FEW_ROWS);
+#pragma omp parallel for schedule(static, 1)
+  for (int64_t part = 0; part < parts; part++) {
+    float *v = scratch + part * share, *m = v + Pool::rounded(from.size());
+    const int64_t stop = total * (part + 1) / parts;
+    for (int64_t first = total * part / parts; first < stop; first += room) {
+      const int64_t tiles = std::min(room, stop - first);
+      transform_inputs(in, ins, first, tiles, from, v);
+      for (int p = 0; p < POINTS; p++) {
+        const float* weights = u + p * in_blocks * out_blocks * LANES * LANES;
+        for_panels(out_blocks, [&](int64_t block, auto vectors) {
+          multiply_tiles<decltype(vectors)::value>(v + p * from.step(), from, tiles,
+                                        weights + block * in_blocks * LANES * LANES,
+                                        m + p * to.step() + block * room * LANES, to);
+        });
+      }
+      const float* row = m;
+      const float* added = bias;
+      for (int i = 0; i < outs; i++)
+        for (int64_t block = 0; block < out[i].blocks; block++, row += room * LANES) {
+          finish_tiles(row, to, first, tiles, added, mask, out[i], block);
+          if (added) added += LANES;
+        }
+    }
+  }
+}
+
+template <int vectors>
+static void accumulate(const float* v, const float* m, int64_t tiles, int64_t out_step,
+                       float* sums) {
+  for (int row = 0; row < LANES; row += GRAD_ROWS) {
+    float* place = sums + row * vectors * LANES;
+    Vector sum[GRAD_ROWS][vectors];
+    for (int i = 0; i < GRAD_ROWS; i++)
+      for (int j = 0; j < vectors; j++) sum[i][j] = load(place + (i * vectors + j) * LANES);
+    for (int64_t t = 0; t < tiles; t++) {
+      Vector other[vectors];
+      for (int j = 0; j < vectors; j++) other[j] = load(m + j * out_step + t * LANES);
+      for (int i = 0; i < GRAD_ROWS; i++) {
+        const float value = v[t * LANES + row + i];
+        for (int j = 0; j < vectors; j++) sum[i][j] += other[j] * value;
+      }
+    }
+    for (int i = 0; i < GRAD_ROWS; i++)
+      for (int j = 0; j < vectors; j++) store(place + (i * vectors + j) * LANES, sum[i][j]);
+  }
+}
+
+// Gradients of the weights (outputs, inputs, 3, 3) and the bias from the convolution's inputs
+// and the gradient of its output before ReLU.
+static void weight_gradient(const Map* in, int ins, const Map& grad, float* weight, float* bias,
+                            float* scratch, int threads) {
+  int64_t in_blocks = 0;
+  for (int i = 0; i < ins; i++) in_blocks += in[i].blocks;
+  const int64_t out_blocks = grad.blocks, inputs = in_blocks * LANES;
+  const int64_t room = chunk_tiles(in_blocks, out_blocks);
+  const Chunk from{room, in_blocks}, to{room, out_blocks};
+  const int64_t total = grad.count * grad.tiles_y() * grad.tiles_x();
+  const int64_t share = scratch_size(in_blocks, out_blocks, true);
+  const int64_t step = in_blocks * out_blocks * LANES * LANES;
+  const int64_t parts = std::min<int64_t>(threads, (total + FEW_ROWS - 1) / FEW_ROWS);
+#pragma omp parallel for schedule(static, 1)
+  for (int64_t part = 0; part < parts; part++) {
+    float* sums = scratch + part * share;
+    float *bias_sum = sums + POINTS * step, *v = bias_sum + Pool::rounded(out_blocks * LANES);
+    float* m = v + Pool::rounded(from.size());
+    std::memset(sums, 0, (v - sums) * sizeof(float));
+    const int64_t stop = total * (part + 1) / parts;
+    for (int64_t first = total * part / parts; first < stop; first += room) {
+      const int64_t tiles = std::min(room, stop - first);
+      transform_inputs(in, ins, first, tiles, from, v);
+      for (int64_t t = 0; t < tiles; t++) {
+        const Tile tile(grad, first + t);
+        for (int64_t block = 0; block < out_blocks; block++) {
+          const float* pixel = grad.at(tile.n, block, tile.y, tile.x);
+          Vector y[4][4], product[6][6], sum = load(bias_sum + block * LANES);
+          for (int k = 0; k < 16; k++) {
+            y[k / 4][k % 4] = load(pixel + k / 4 * grad.stride() + k % 4 * LANES);
+            sum += y[k / 4][k % 4];
+          }
+          store(bias_sum + block * LANES, sum);
+          both_ways<4, 6, spread_output>(y, product);
+          float* place = m + (block * room + t) * LANES;
+          for (int p = 0; p < POINTS; p++) store(place + p * to.step(), product[p / 6][p % 6]);
+        }
+      }
+      for (int p = 0; p < POINTS; p++)
+        for_panels(out_blocks, [&](int64_t block, auto vectors) {
+          for (int64_t k = 0; k < in_blocks; k++)
+            accumulate<decltype(vectors)::value>(
+                v + p * from.step() + k * room * LANES, m + p * to.step() + block * room * LANES,
+                tiles, room * LANES,
+                sums + p * step + weight_place(in_blocks, out_blocks, block, k * LANES));
+        });
+    }
+  }
+#pragma omp parallel for schedule(static)
+  for (int64_t k = 0; k < inputs; k++)
+    for (int64_t block = 0; block < out_blocks; block++) {
+      const float* place = scratch + weight_place(in_blocks, out_blocks, block, k);
+      Vector u[6][6], g[3][3];
+      for (int p = 0; p < POINTS; p++) {
+        u[p / 6][p % 6] = load(place + p * step);
+        for (int64_t part = 1; part < parts; part++)
+          u[p / 6][p % 6] += load(place + p * step + part * share);
+      }
+      both_ways<6, 3, gather_weight>(u, g);
+      for (int tap = 0; tap < 9; tap++)
+        for (int lane = 0; lane < LANES; lane++)
+          weight[((block * LANES + lane) * inputs + k) * 9 + tap] = g[tap / 3][tap % 3][lane];
+    }
+  for (int64_t c = 0; c < out_blocks * LANES; c++) {
+    float sum = 0;
+    for (int64_t part = 0; part < parts; part++) sum += scratch[part * share + POINTS * step + c];
+    bias[c] = sum;
+  }
+}
+
+}  // namespace restore_winograd

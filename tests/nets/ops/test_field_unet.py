@@ -1,0 +1,220 @@
+"""The denoising U-Net as one operator, against the same network in stock operators."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from restore_cli.errors import ShapeError
+
+# depth, first features, channels, classes, n2v2, residual, (N, H, W)
+CASES = [
+    (2, 32, 1, 1, False, False, (3, 12, 20)),
+    (2, 16, 3, 3, False, True, (1, 64, 36)),
+    (2, 16, 1, 1, True, False, (2, 8, 12)),
+    (1, 48, 3, 3, True, False, (3, 10, 6)),
+    (1, 16, 3, 1, False, False, (2, 2, 2)),
+    (3, 16, 1, 1, False, True, (1, 24, 8)),
+    (3, 16, 1, 2, True, False, (5, 8, 16)),
+]
+
+
+def _config(depth, first, channels, classes, n2v2, residual):
+    from restore_cli.nets.n2v import shapes
+
+    return shapes.complete("n2v-field", {
+        "depth": depth, "num_channels_init": first, "in_channels": channels,
+        "num_classes": classes, "n2v2": n2v2, "residual": residual, "use_batch_norm": False,
+        "independent_channels": False})
+
+
+def _case(case, seed=5):
+    """The operator and its stock counterpart as functions of x and the parameters; and values."""
+    import jittor as jt
+    from jittor import nn
+
+    from restore_cli.nets.n2v import layers
+    from restore_cli.nets.ops import field_unet
+
+    depth, first, channels, classes, n2v2, residual, (count, height, width) = case
+    config = _config(*case[:6])
+    if not field_unet.usable(config, channels):
+        pytest.skip("the operator cannot run here")
+    blocks = [(channels if i == 0 else first << i - 1, first << i, first << i)
+              for i in range(depth)]
+    blocks.append((first << depth - 1, first << depth, first << depth - 1))
+    for level in reversed(range(depth)):
+        wide = first << level
+        joined = wide if n2v2 and level == 0 else 2 * wide
+        blocks.append((joined, wide, wide // 2 if level else wide))
+    rng = np.random.default_rng(seed)
+
+    def draw(*shape, scale=1.0):
+        return jt.array((scale * rng.standard_normal(shape)).astype(np.float32))
+
+    parameters = []
+    for inputs, middle, outputs in blocks:
+        for a, b in ((inputs, middle), (middle, outputs)):
+            parameters += [draw(b, a, 3, 3, scale=(2 / (9 * a)) ** 0.5), draw(b, scale=0.1)]
+    parameters += [draw(classes, first, 1, 1, scale=first**-0.5), draw(classes, scale=0.1)]
+
+    def plain(x, parameters):
+        left = list(parameters)
+
+        def block(x):
+            for _ in range(2):
+                x = nn.relu(nn.conv2d(x, left.pop(0), left.pop(0), padding=1))
+            return x
+
+        skips, start = [], x
+        for _ in range(depth):
+            skips.append(block(x))
+            x = (layers.blur_pool if n2v2 else layers.max_pool)(skips[-1])
+        x = block(x)
+        for level in reversed(range(depth)):
+            x = layers.upsample(x)
+            x = block(x if n2v2 and level == 0 else jt.concat([x, skips[level]], dim=1))
+        y = nn.conv2d(x, *left)
+        return y + start if residual else y
+
+    def fused(x, parameters):
+        return field_unet.field_unet(x, parameters, depth, n2v2, residual)
+
+    x, probe = draw(count, channels, height, width), draw(count, classes, height, width)
+    return plain, fused, x, parameters, probe
+
+
+def _close(got, expected, tolerance=1e-5):
+    scale = np.abs(expected).max()
+    assert scale > 0
+    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * scale)
+
+
+def _gradients(form, x, parameters, probe):
+    import jittor as jt
+
+    y = form(x, parameters)
+    return [v.numpy() for v in (y, *jt.grad((y * probe).sum(), [x, *parameters]))]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_inference_equals_plain(engine, case):
+    import jittor as jt
+
+    plain, fused, x, parameters, _ = _case(case)
+    with jt.no_grad():
+        _close(fused(x, parameters).numpy(), plain(x, parameters).numpy())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_equal_plain(engine, case):
+    plain, fused, x, parameters, probe = _case(case)
+    results = [_gradients(form, x, parameters, probe) for form in (plain, fused)]
+    for expected, got in zip(*results, strict=True):
+        assert got.shape == expected.shape
+        _close(got, expected)
+
+
+def test_gradient_of_a_few_pixels(engine):
+    plain, fused, x, parameters, probe = _case(CASES[1])
+    mask = np.random.default_rng(1).random(probe.shape) < 0.02
+    probe = probe * mask.astype(np.float32)
+    results = [_gradients(form, x, parameters, probe) for form in (plain, fused)]
+    for expected, got in zip(*results, strict=True):
+        _close(got, expected)
+
+
+def test_two_forwards_then_their_gradients(engine):
+    import jittor as jt
+
+    _, fused, x, parameters, probe = _case(CASES[0])
+    other = jt.array(x.numpy()[:2, :, ::-1, :12].copy())
+    alone = [_gradients(fused, image, parameters, probe[:len(image), :, :, :image.shape[3]])
+             for image in (x, other)]
+    first, second = fused(x, parameters), fused(other, parameters)
+    first.sync()
+    second.sync()
+    fused(x * 2, parameters).sync()
+    with jt.no_grad():
+        fused(x * 3, parameters).sync()
+    loss = (first * probe).sum() + (second * probe[:2, :, :, :12]).sum()
+    for together, a, b in zip(jt.grad(loss, parameters), alone[0][2:], alone[1][2:], strict=True):
+        _close(together.numpy(), a + b, 1e-6)
+
+
+def test_repeats_to_the_last_bit(engine):
+    _, fused, x, parameters, probe = _case(CASES[0])
+    first = _gradients(fused, x, parameters, probe)
+    for again in (_gradients(fused, x, parameters, probe) for _ in range(2)):
+        for a, b in zip(first, again, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_training_and_inference_agree_and_see_new_weights(engine):
+    import jittor as jt
+
+    plain, fused, x, parameters, _ = _case(CASES[0])
+    before = fused(x, parameters).numpy()
+    with jt.no_grad():
+        np.testing.assert_array_equal(fused(x, parameters).numpy(), before)
+        parameters[4].update(parameters[4] * 3)
+        after = fused(x, parameters).numpy()
+        _close(after, plain(x, parameters).numpy())
+    assert np.abs(after - before).max() > 0.01
+
+
+def test_images_of_a_batch_do_not_meet(engine):
+    import jittor as jt
+
+    _, fused, x, parameters, _ = _case(CASES[0])
+    with jt.no_grad():
+        whole = fused(x, parameters).numpy()
+        each = [fused(x[i:i + 1], parameters).numpy() for i in range(x.shape[0])]
+    _close(np.concatenate(each), whole, 1e-6)
+
+
+def test_final_activation(engine):
+    import jittor as jt
+
+    from restore_cli.nets.ops.field_unet import field_unet
+
+    _, fused, x, parameters, _ = _case(CASES[0])
+    with jt.no_grad():
+        expected = jt.tanh(fused(x, parameters)).numpy()
+        got = field_unet(x, parameters, 2, final_activation=jt.tanh).numpy()
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 8, 8), (1, 1, 6, 8), (1, 1, 8, 9), (1, 8, 8)])
+def test_refuses_other_shapes(engine, shape):
+    import jittor as jt
+
+    from restore_cli.nets.ops.field_unet import field_unet
+
+    _, _, _, parameters, _ = _case(CASES[0])
+    with pytest.raises(ShapeError):
+        field_unet(jt.zeros(shape), parameters, 2)
+
+
+def test_usable_only_for_what_it_computes(engine, monkeypatch):
+    from restore_cli.nets.ops.field_unet import usable
+
+    good = _config(2, 32, 3, 3, False, False)
+    assert usable(good, 3)
+    assert not usable(good, 1)
+    for key, value in (("use_batch_norm", True), ("num_channels_init", 24), ("conv_dims", 3),
+                       ("independent_channels", True)):
+        assert not usable({**good, key: value}, 3), key
+    for name in ("RESTORE_FUSED", "RESTORE_WINOGRAD"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "0")
+            assert not usable(good, 3)
+
+
+def test_memory_for_each_pixel(engine):
+    """By hand for the default network: three maps of 32 channels at full size, and so on."""
+    from restore_cli.nets.ops.field_unet import bytes_per_pixel
+
+    assert bytes_per_pixel(2, 32) == 4 * (3 * 32 + 3 * 64 / 4 + (128 + 64) / 16)
+    assert bytes_per_pixel(2, 32, n2v2=True) == bytes_per_pixel(2, 32) - 4 * 32
+    assert bytes_per_pixel(2, 32, training=True) > bytes_per_pixel(2, 32)
