@@ -44,6 +44,7 @@ def fresh(arch: str, config: dict[str, Any], seed: int):
     """A network with the random weights that belong to `seed`, ready to be trained."""
     jt.set_global_seed(seed)
     network = registry.build(arch, config)
+    jt.sync_all()  # weights are drawn when they are needed, from whatever seed is set then
     network.train()  # Jittor's eval() stops every gradient
     return network
 
