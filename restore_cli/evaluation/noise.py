@@ -36,6 +36,9 @@ _ONE_WAY = 2.0  # ... when this times the other direction's.
 # Noise that nobody sees: half a grey level of 8 bits, half a step of what the file can hold.
 CLEAN_LEVELS = 0.5
 CLEAN_STEPS = 0.5
+# Cameras' own noise reduction leaves grains of this and more (0.6 to 1.6 on ten PolyU pictures;
+# their averages over many exposures have 0 to 0.5).
+GRAIN_LEVELS = 0.6
 
 # A masked loss below this share of the noise variance: see `blind_floor`.
 BLIND_FLOOR = 0.9
@@ -69,6 +72,8 @@ class NoiseReport:
         banding: share of the variance in offsets that whole rows and columns have in common.
         cross_channel: largest correlation between the noise of two channels; None with one.
         same_channels: all channels hold the same picture.
+        grain: standard deviation of noise that spans several pixels; only looked for, and 0
+            otherwise, where single pixels have next to none.
         clean: noise below half a level of 8 bits, or none that could be told from texture.
         constant: all pixels have the same value.
         judged: False for pictures too small to say anything about correlation.
@@ -90,6 +95,7 @@ class NoiseReport:
     banding: tuple[float, float] = (0.0, 0.0)
     cross_channel: float | None = None
     same_channels: bool = False
+    grain: float = 0.0
     clean: bool = False
     constant: bool = False
     judged: bool = True
@@ -126,47 +132,55 @@ def analyse(noisy: np.ndarray, restored: np.ndarray | None = None, *,
         ShapeError: another number of axes, no pixels, or different shapes.
     """
     planes = _planes(noisy, "noisy")
-    count, height, width = planes.shape
-    values = [noise_traces.sample(plane) for plane in planes]
-    everything = np.concatenate(values)
-    low, high = np.quantile(everything, (0.001, 0.999))
-    span = float(high - low) or float(np.ptp(everything))
-    nothing = (0.0,) * count
-    if not np.ptp(planes) > 0:
-        return NoiseReport(nothing, nothing, nothing, dict.fromkeys(LAGS, 0.0), clean=True,
-                           constant=True, span=scale or 1.0,
-                           same_channels=count > 1)
-    if scale:
-        span = min(span, scale)
-    step = noise_traces.step(everything)
+    if restored is not None:
+        result = _planes(restored, "restored")
+        if result.shape != planes.shape:
+            raise ShapeError("restored", str(planes.shape), result.shape)
+    # A channel without content, as the palettes of microscopes have, is not another picture.
+    alive = [i for i, plane in enumerate(planes) if np.ptp(plane) > 0]
+    none = (0.0,) * len(planes)
+    if not alive:
+        return NoiseReport(none, none, none, dict.fromkeys(LAGS, 0.0), clean=True, constant=True,
+                           span=scale or 1.0, same_channels=len(planes) > 1)
+    same = len(planes) > 1 and all(np.array_equal(planes[alive[0]], planes[i]) for i in alive[1:])
+    kept = planes[alive[:1] if same else alive]
+    values = [noise_traces.sample(plane) for plane in kept]
+    low, high = np.quantile(np.concatenate(values), (0.001, 0.999))
+    span = float(high - low) or float(np.ptp(kept))
+    step = noise_traces.step(np.concatenate(values))
     ends = [noise_traces.limits(part, step) for part in values]
-    facts = {"saturated_low": max(end.low_share for end in ends),
-             "saturated_high": max(end.high_share for end in ends), "step": step, "span": span,
-             "same_channels": count > 1 and all(np.array_equal(planes[0], plane)
-                                                for plane in planes[1:])}
-    if min(height, width) < _SMALLEST:
-        sigma = tuple(noise_channel.quick_sigma(plane) for plane in planes)
-        return NoiseReport(sigma, nothing, tuple(s * s for s in sigma), dict.fromkeys(LAGS, 0.0),
-                           judged=False, clean=max(sigma) < 0.5 / 255 * span, **facts)
-    if facts["same_channels"]:
-        channels = [noise_channel.measure(planes[0], ends[0], step)] * count
-    else:
-        channels = [noise_channel.measure(plane, end, step) for plane, end in zip(planes, ends)]
-    luma = planes[0] if count != 3 else np.tensordot(np.float32(_LUMA), planes, 1)
-    facts["jpeg_grid"], _ = noise_traces.jpeg_grid(luma, step)
-    if count > 1:
-        facts["cross_channel"] = 1.0 if facts["same_channels"] else noise_channel.cross(channels)
-    report = _combine(channels, facts, luma)
+    report = NoiseReport(none, none, none, dict.fromkeys(LAGS, 0.0), same_channels=same, step=step,
+                         span=min(span, scale) if scale else span,
+                         cross_channel=1.0 if same else None,
+                         saturated_low=max(end.low_share for end in ends),
+                         saturated_high=max(end.high_share for end in ends))
+    if min(planes.shape[1:]) < _SMALLEST:
+        sigma = [noise_channel.quick_sigma(plane) for plane in kept]
+        return replace(report, sigma=_spread(sigma, alive, len(planes)), judged=False,
+                       offset=_spread([s * s for s in sigma], alive, len(planes)),
+                       clean=_weak(max(sigma), report))
+    channels = [noise_channel.measure(plane, end, step) for plane, end in zip(kept, ends)]
+    if len(channels) > 1:
+        report = replace(report, cross_channel=noise_channel.cross(channels))
+    luma = np.tensordot(np.float32(_LUMA), kept, 1) if len(kept) == 3 else kept[0]
+    grid, _ = noise_traces.jpeg_grid(luma, step)
+    report = replace(
+        _judge(report, channels, luma), jpeg_grid=grid,
+        sigma=_spread([c.sigma for c in channels], alive, len(planes)),
+        gain=_spread([c.gain for c in channels], alive, len(planes)),
+        offset=_spread([c.offset for c in channels], alive, len(planes)),
+        enlarged=noise_traces.enlargement(luma, grid is not None),
+        mosaic=len(kept) == 3 and noise_traces.mosaic(kept[1]))
+    if report.correlated:
+        # White noise is measured where photographs have least; other noise has its power elsewhere.
+        report = replace(report, sigma=_spread([c.contrast for c in channels], alive, len(planes)))
     if restored is None:
         return report
-    after = _planes(restored, "restored")
-    if after.shape != planes.shape:
-        raise ShapeError("restored", str(planes.shape), after.shape)
-    return replace(report, residual=_residual(channels, planes, after))
+    return replace(report, residual=_residual(channels, kept, result[alive[:len(kept)]]))
 
 
-def blind_floor(masked_loss: float, variance: float | Sequence[float], *, loss: str = "mse",
-                correlated: bool = False) -> str | None:
+def blind_floor(masked_loss: float, variance: float | Sequence[float], *,
+                loss: str = "mse") -> str | None:
     """What a masked training loss below the noise means, or None when it is plausible.
 
     A network that cannot see a pixel cannot predict its noise: with independent noise the masked
@@ -177,18 +191,16 @@ def blind_floor(masked_loss: float, variance: float | Sequence[float], *, loss: 
         masked_loss: mean over the last steps, in the same unit as `variance`.
         variance: of the noise, one value or one a channel.
         loss: "mse" or "mae".
-        correlated: whether correlation of the noise was already reported.
     """
     level = float(np.mean(variance))
     # E|n| of normal noise is sqrt(2 / pi) sigma; squared, the two losses share a threshold.
     reached = masked_loss if loss == "mse" else masked_loss**2 * np.pi / 2
     if level <= 0 or reached >= BLIND_FLOOR * level:
         return None
-    cause = ("the noise is correlated, as measured before" if correlated
-             else "the noise is correlated between neighbouring pixels")
-    return (f"the network predicts hidden pixels better than the noise allows ({reached / level:.2f}"
-            f" of the noise variance): {cause}, and part of it stays in the result; use --struct "
-            "horizontal or vertical for noise in lines, else an earlier, unprocessed file")
+    return (f"hidden pixels were predicted better than independent noise allows (masked loss "
+            f"{reached / level:.2f} of the noise variance): the noise is correlated and part of it "
+            "stays in the result; use --struct horizontal or vertical for noise in lines, else an "
+            "earlier, unprocessed file")
 
 
 def _planes(image: np.ndarray, what: str) -> np.ndarray:
@@ -205,36 +217,48 @@ def _planes(image: np.ndarray, what: str) -> np.ndarray:
     return np.where(finite, planes, planes[finite].mean() if finite.any() else 0.0)
 
 
-def _combine(channels: list[Channel], facts: dict, luma: np.ndarray) -> NoiseReport:
+def _judge(report: NoiseReport, channels: list[Channel], luma: np.ndarray) -> NoiseReport:
     """One verdict for all channels."""
-    span, step = facts["span"], facts["step"]
     correlation = {lag: float(np.mean([c.covariance.correlation[i] for c in channels]))
                    for i, lag in enumerate(LAGS)}
     across, down = (float(np.mean([c.lag_one[axis] for c in channels])) for axis in (0, 1))
     believed = (min(c.share for c in channels) >= _LEAST_SHARE
-                and max(c.contrast for c in channels) > _LEAST_CONTRAST * span)
-    correlated = believed and max(across, down) > CORRELATED
+                and max(c.contrast for c in channels) > _LEAST_CONTRAST * report.span)
     directional = None
     if believed and max(across, down) > DIRECTIONAL:
         if across > _ONE_WAY * max(down, 0.0):
             directional = "horizontal"
         elif down > _ONE_WAY * max(across, 0.0):
             directional = "vertical"
-    if not (correlated or directional):
+    correlated = believed and (max(across, down) > CORRELATED or directional is not None)
+    if not correlated:
         # What texture explains is not the noise's.
         correlation[0, 1], correlation[1, 0] = across, down
-    strongest = max(c.sigma for c in channels)
-    weak = strongest < CLEAN_LEVELS / 255 * span or strongest < CLEAN_STEPS * step
-    return NoiseReport(
-        sigma=tuple(c.contrast if correlated else c.sigma for c in channels),
-        gain=tuple(c.gain for c in channels), offset=tuple(c.offset for c in channels),
-        correlation=correlation, correlated=correlated or directional is not None,
-        directional=directional,
+    clean = not correlated and _weak(max(c.sigma for c in channels), report)
+    grain = noise_channel.grain(luma) if clean else 0.0
+    return replace(
+        report, correlation=correlation, directional=directional,
+        correlated=correlated or _visible(grain, report), grain=grain,
+        clean=clean and not _visible(grain, report),
         banding=tuple(float(np.mean([getattr(c.covariance, name) for c in channels]))
-                      for name in ("rows", "columns")),
-        clean=weak and not correlated and directional is None,
-        enlarged=noise_traces.enlargement(luma, facts["jpeg_grid"] is not None),
-        mosaic=len(channels) == 3 and noise_traces.mosaic(luma), **facts)
+                      for name in ("rows", "columns")))
+
+
+def _weak(sigma: float, report: NoiseReport) -> bool:
+    """Noise that nobody sees."""
+    return sigma < CLEAN_LEVELS / 255 * report.span or sigma < CLEAN_STEPS * report.step
+
+
+def _visible(grain: float, report: NoiseReport) -> bool:
+    return grain > GRAIN_LEVELS / 255 * report.span
+
+
+def _spread(values: list[float], alive: list[int], count: int) -> tuple[float, ...]:
+    """One value per channel: zero for those without content, the same for equal channels."""
+    if len(values) < len(alive):
+        values = values * len(alive)
+    found = dict(zip(alive, values))
+    return tuple(found.get(i, 0.0) for i in range(count))
 
 
 def _residual(channels: list[Channel], noisy: np.ndarray, restored: np.ndarray) -> ResidualReport:

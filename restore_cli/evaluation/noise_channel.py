@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from restore_cli.evaluation import noise_blocks
-from restore_cli.evaluation.noise_blocks import FINE, MEASURED, Blocks, Spectrum
+from restore_cli.evaluation.noise_blocks import FINE, Blocks, Spectrum
 from restore_cli.evaluation.noise_fit import Covariance, fit
 from restore_cli.evaluation.noise_traces import Limits
 
@@ -17,6 +17,11 @@ _EMPTY = 0.35  # steps; fine coefficients weaker than it hold only the rounding 
 _LOWEST = 0.3  # of the smallest class's variance: a line never promises less noise than that
 _OUTLIER = 0.05  # relative distance above the line at which a class has lost half its weight
 _ROUNDS = 8
+
+# Noise of grains: seen in a reduced picture as white noise in many flat blocks.
+_GRAIN_HALVINGS = 2
+_GRAIN_SHARE = 0.35
+_GRAIN_LAG_ONE = 0.3
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,29 @@ def measure(plane: np.ndarray, ends: Limits, step: float) -> Channel:
     return Channel(blocks, parts, float(variance) ** 0.5, gain, offset, fit(typical, texture=False),
                    tuple(float(value) for value in lag_one[least].mean(axis=0)),
                    float(np.mean([parts[i].share for i in least])), float(contrast) ** 0.5)
+
+
+def grain(plane: np.ndarray) -> float:
+    """Standard deviation of noise whose grains span several pixels, 0 when there is none.
+
+    For planes without noise in single pixels, where cameras or JPEG took it away. Averaged over
+    2x2 or 4x4 pixels such noise is white, and what remains of texture is not.
+    """
+    found, reduced = 0.0, plane
+    for _ in range(_GRAIN_HALVINGS):
+        reduced = _halved(reduced)
+        if min(reduced.shape) < 8 * noise_blocks.SIDE:
+            break
+        channel = measure(reduced, Limits(None, None, 0.0, 0.0), 0.0)
+        if channel.share >= _GRAIN_SHARE and max(channel.lag_one) < _GRAIN_LAG_ONE:
+            found = max(found, channel.sigma)
+    return found
+
+
+def _halved(plane: np.ndarray) -> np.ndarray:
+    height, width = (side // 2 * 2 for side in plane.shape)
+    plane = plane[:height, :width]
+    return (plane[::2, ::2] + plane[1::2, ::2] + plane[::2, 1::2] + plane[1::2, 1::2]) / 4
 
 
 def _lag_one(power: np.ndarray, plain: Covariance, step: float) -> tuple[float, float]:
@@ -153,10 +181,11 @@ def after(channel: Channel, noisy: np.ndarray, restored: np.ndarray
     difference = noisy - restored
     removed, left = noise_blocks.cut(difference), noise_blocks.cut(restored)
     power, kept, before = np.zeros(64), 0.0, 0.0
+    fine = noise_blocks.ORDER >= _FINE_ORDER  # below, the picture itself outweighs weak noise
     for part in channel.parts:
         power += noise_blocks.power_at(removed, part.chosen)
-        kept += noise_blocks.power_at(left, part.chosen)[MEASURED].mean()
-        before += part.power[MEASURED].mean()
+        kept += noise_blocks.power_at(left, part.chosen)[fine].mean()
+        before += part.power[fine].mean()
     return (float(difference.std()), fit(power / len(channel.parts), texture=False),
             float(np.sqrt(min(1.0, kept / before))) if before > 0 else 0.0)
 
