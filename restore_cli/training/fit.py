@@ -34,7 +34,10 @@ class PatchSource(Protocol):
     channels: int
 
     def patch(self, shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
-        """A random part, float32 (C, *shape), normalised; the same for equal generators."""
+        """A random part, float32 (C, *shape), normalised; the same for equal generators.
+
+        In a masked array, the masked pixels are never learned from: no blind pixel lies there.
+        """
         ...
 
 
@@ -234,7 +237,11 @@ def draw(source: PatchSource, settings: FitSettings, step: int) -> Masked:
     patches = [turn(source.patch(settings.shape, rng), settings.augment, rng)
                for _ in range(settings.batch)]
     # Hidden last, when every patch is turned as the network will see it.
-    return manipulate(np.stack(patches), settings.masking, rng)
+    batch = manipulate(np.stack([np.ma.getdata(patch) for patch in patches]), settings.masking,
+                       rng)
+    for mask, patch in zip(batch.mask, patches):
+        mask[np.ma.getmaskarray(patch)] = 0
+    return batch
 
 
 def fit(network, source: PatchSource, settings: FitSettings, *,
