@@ -10,6 +10,7 @@ from restore_cli.jobs.denoise import DenoiseRequest
 from restore_cli.jobs.denoise_image import Denoiser
 from restore_cli.jobs.denoise_network import Loaded, Normalisation, Units
 from restore_cli.jobs.denoise_picture import Moments
+from restore_cli.jobs.denoise_report import Measure
 from restore_cli.jobs.denoise_session import Session
 from restore_cli.jobs.denoise_train import Part, Trained
 from restore_cli.pipeline import memory
@@ -122,6 +123,7 @@ class Restorer:
         denoise_plan.check_training(
             self.session.cost(loaded, False), denoise_train.BATCH[2],
             denoise_train.patch_shape(loaded), self.budget.room - planes.nbytes)
-        loaded, trained = self.session.train(loaded, [part], normalisation)
+        shared = count > 1 and Measure().arrays(planes, None, white).shared
+        loaded, trained = self.session.train(loaded, [part], normalisation, shared=shared)
         self.trained.append(trained)
         return loaded, units

@@ -207,6 +207,26 @@ def test_grey_weights_restore_colour_channel_by_channel(restore, clean, network,
     assert mean["images"] == 3 and any("flips and turns" in note for note in protocol["notes"])
 
 
+def test_self_training_scores_what_restore_denoise_writes(restore, pairs, tmp_path, engine):
+    """In colour too, where channels that share their noise are told by measuring."""
+    grey = images.read(pairs / "noisy_1.png").pixels[..., 0].astype(int)
+    extra = np.random.default_rng(1).integers(-2, 3, (*grey.shape, 3))
+    Image.fromarray(np.clip(grey[..., None] + extra, 0, 255).astype(np.uint8)).save(
+        pairs / "noisy_1.png")
+    Image.fromarray(np.stack([_picture(1), _picture(1), 255 - _picture(1)], -1)).save(
+        pairs / "target_1.png")
+    how = ["--cold", "--steps", 2, "--seed", 5]
+    status, _, err = restore("evaluate", "n2v", "-d", pairs, "-p", "pairs", "--self-train",
+                             "--save", tmp_path / "saved", *how)
+    assert status == 0, err
+    for i in range(2):
+        made = tmp_path / f"{i}.png"
+        status, _, err = restore("denoise", pairs / f"noisy_{i}.png", "-o", made, *how)
+        assert status == 0, err
+        np.testing.assert_array_equal(images.read(made).pixels,
+                                      images.read(tmp_path / "saved" / "cells" / f"{i}.png").pixels)
+
+
 def test_self_training_is_repeatable_and_says_how_it_was_done(restore, clean, engine):
     command = ["evaluate", "n2v", "-d", clean, "--limit", 1, "--self-train", "--cold", "--steps",
                3, "--json"]
