@@ -23,6 +23,7 @@ from restore_cli.nets.n2v.layers import (
     require_multiples,
     upsample,
 )
+from restore_cli.nets.ops import field_unet
 
 _ACTIVATIONS = {
     "sigmoid": jt.sigmoid, "softmax": lambda x: nn.softmax(x, dim=1), "tanh": jt.tanh,
@@ -97,7 +98,18 @@ class FieldUNet(Network):
     def execute(self, x):
         config = self._config
         require_multiples(x, config["in_channels"], 2 ** config["depth"], config["conv_dims"])
-        return self._plain(x)
+        if not field_unet.usable(config, x.shape[1]):
+            return self._plain(x)
+        return field_unet.field_unet(
+            x, self._convolutions(), config["depth"], config["n2v2"], config["residual"],
+            _ACTIVATIONS.get(config["final_activation"]))
+
+    def _convolutions(self) -> list[jt.Var]:
+        """Weight and bias of each convolution, in the order of the state dict."""
+        blocks = [*self.encoder.encoder_blocks, self.decoder.bottleneck,
+                  *self.decoder.decoder_blocks]
+        layers = [layer for block in blocks for layer in (block.conv1, block.conv2)]
+        return [part for layer in (*layers, self.final_conv) for part in (layer.weight, layer.bias)]
 
     def encode(self, x: jt.Var) -> tuple[jt.Var, list[jt.Var]]:
         """Features after the last pooling, and those before each pooling, finest first."""
