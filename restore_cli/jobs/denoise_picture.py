@@ -222,8 +222,9 @@ def prepare(image: Image, mask_invalid: bool = False) -> Picture:
     if image.has_alpha and (clear := image.alpha == 0).any():
         keep = clear if keep is None else keep | clear
     if keep is not None:
-        found = Moments(len(planes))
+        invalid, found = found.invalid, Moments(len(planes))
         found.add(planes, keep=keep)
+        found.invalid = invalid
     targets = merged(planes, found)
     if len(targets) < len(planes):
         first = targets[0][0]

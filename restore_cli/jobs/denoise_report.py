@@ -76,15 +76,17 @@ class Findings:
         return {"noise": _plain(self.report), "warnings": list(self.warnings)}
 
     def leak(self, loss: float, std: np.ndarray) -> tuple[str, ...]:
-        """A warning when a training's loss is lower than independent noise allows.
+        """A warning, unless it was given already, when a loss is below what noise allows.
 
         Args:
             loss: masked, in units of `std`.
             std: stored values that are 1 in the network's units, of each channel.
         """
-        sigma = np.asarray(self.report.sigma) / std
-        line = noise.blind_floor(loss, (sigma**2).tolist(), correlated=self.report.correlated)
-        return (line,) if line and not self.report.clean else ()
+        if self.report.clean or self.report.correlated:
+            return ()
+        sigma = np.asarray(self.report.sigma) / np.where(std > 0, std, 1)
+        line = noise.blind_floor(loss, (sigma**2).tolist())
+        return (line,) if line else ()
 
 
 def _middle(length: int) -> slice:

@@ -164,7 +164,9 @@ class Session:
         self._told.add("model-out")
         from restore_cli.weights import files
 
-        tensors = {key: value.numpy() for key, value in loaded.network.state_dict().items()}
+        # Jittor's scalars have one axis.
+        tensors = {key: value.numpy().reshape(loaded.layout.shapes[key])
+                   for key, value in loaded.network.state_dict().items()}
         files.write(self.model_out, Weights(
             loaded.arch, loaded.config, tensors,
             denoise_train.metadata(loaded, self.recipe, trained, images)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 
+import denoise_weights
 import pytest
 from upscale_weights import make
 
@@ -55,4 +56,33 @@ def upscale(tmp_path, monkeypatch, weights):
         words = ["upscale", *map(str, arguments), *chosen, "--device", "cpu"]
         return Result(main(words, console), console)
 
+    return go
+
+
+@pytest.fixture(scope="session")
+def denoisers(tmp_path_factory):
+    """Makes weight files by the names of `denoise_weights`."""
+    folder = tmp_path_factory.mktemp("denoisers")
+    return lambda name, *rest: denoise_weights.make(folder, name, *rest)
+
+
+@pytest.fixture
+def denoise(tmp_path, monkeypatch, denoisers):
+    """Runs `restore denoise` in tmp_path, with small patches where it trains; a `Result`."""
+    from restore_cli.jobs import denoise_network, denoise_train
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(denoise_train, "PATCH", 16)
+    monkeypatch.setattr(denoise_train, "DEPTH", 8)
+    monkeypatch.setattr(denoise_train, "BATCH", {2: 2, 3: 1})
+    generic = {}
+    monkeypatch.setattr(denoise_network, "generic", lambda channels, console: generic.get(channels))
+
+    def go(*arguments, stdin: bytes = b"", network: str | None = None) -> Result:
+        console = Console(io.BytesIO(stdin), io.BytesIO(), io.StringIO(), environ={})
+        chosen = ["-w", str(denoisers(network))] if network else []
+        words = ["denoise", *map(str, arguments), *chosen, "--device", "cpu"]
+        return Result(main(words, console), console)
+
+    go.generic = generic
     return go
