@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from restore_cli.console import Console
+from restore_cli.errors import WeightsError
 from restore_cli.jobs import denoise_network, denoise_plan, denoise_train
 from restore_cli.jobs.denoise import DenoiseRequest
 from restore_cli.jobs.denoise_image import Denoiser
@@ -54,8 +55,12 @@ class Restorer:
         self.name = (given.stem if given is not None
                      else "self-trained" if asked.trains else "shipped")
         self.trained: list[Trained] = []
-        if asked.quick:
-            self.session.ready(1, 2)  # where nothing is shipped, that is said before any work
+        if asked.quick:  # where nothing is shipped, that is said before any work
+            try:
+                self.session.ready(1, 2)
+            except WeightsError as error:
+                error.hint = "Name weights with --weights or --model, or add --self-train"
+                raise
         self.session.warm_up(2)
         self.budget = memory.budget(asked.memory)
 

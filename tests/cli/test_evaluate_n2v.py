@@ -175,6 +175,14 @@ def test_unknown_model_and_weights_of_another_task_are_weights_errors(restore, c
     assert status == 4 and "up.safetensors" in err
 
 
+def test_without_shipped_weights_the_default_says_what_to_give(restore, clean, engine, monkeypatch):
+    from restore_cli.jobs import denoise_network
+
+    monkeypatch.setattr(denoise_network, "generic", lambda channels, console: None)
+    status, out, err = restore("evaluate", "n2v", "-d", clean)
+    assert status == 4 and out == "" and "add --self-train" in err
+
+
 def test_weights_score_what_restore_denoise_writes(restore, pairs, network, tmp_path, engine):
     """The same pixels as the command writes, whole, in tiles, and as a mean over turns."""
     for more in ([], ["--tile", 16], ["--tta"]):
