@@ -23,22 +23,23 @@ __all__ = ["LAGS", "NoiseReport", "ResidualReport", "analyse", "blind_floor", "e
 
 _SMALLEST = 32  # pixels a side below which nothing is said about correlation
 _LUMA = (0.299, 0.587, 0.114)
-_LEAST_SHARE = 0.2  # of a class's blocks that must agree before its correlation is believed
+_LEAST_SHARE = 0.25  # of a class's blocks that must agree before its correlation is believed,
+_LEAST_SHARE_KNOWN = 0.12  # ... and where interpolation has left other traces too
 _LEAST_CONTRAST = 0.015  # of the span; weaker noise cannot be told from texture
 
 # Correlation with a neighbour above which blind-spot training is warned of. Measured on 82
 # photographs, see `analyse`.
-CORRELATED = 0.15
+CORRELATED = 0.2
 # Along one direction only, texture is a rarer excuse ...
-DIRECTIONAL = 0.08
-_ONE_WAY = 2.0  # ... when this times the other direction's.
+DIRECTIONAL = 0.12
+_ONE_WAY = 2.5  # ... when this times the other direction's.
 
 # Noise that nobody sees: half a grey level of 8 bits, half a step of what the file can hold.
 CLEAN_LEVELS = 0.5
 CLEAN_STEPS = 0.5
-# Cameras' own noise reduction leaves grains of this and more (0.6 to 1.6 on ten PolyU pictures;
-# their averages over many exposures have 0 to 0.5).
-GRAIN_LEVELS = 0.6
+# Cameras' own noise reduction leaves grains of 0.3 to 1.6 (ten PolyU pictures), their averages over
+# many exposures 0 to 0.8, and 68 photographs without known noise 0 to 0.85.
+GRAIN_LEVELS = 0.9
 
 # A masked loss below this share of the noise variance: see `blind_floor`.
 BLIND_FLOOR = 0.9
@@ -165,12 +166,13 @@ def analyse(noisy: np.ndarray, restored: np.ndarray | None = None, *,
     luma = np.tensordot(np.float32(_LUMA), kept, 1) if len(kept) == 3 else kept[0]
     grid, _ = noise_traces.jpeg_grid(luma, step)
     report = replace(
-        _judge(report, channels, luma), jpeg_grid=grid,
+        report, jpeg_grid=grid,
         sigma=_spread([c.sigma for c in channels], alive, len(planes)),
         gain=_spread([c.gain for c in channels], alive, len(planes)),
         offset=_spread([c.offset for c in channels], alive, len(planes)),
         enlarged=noise_traces.enlargement(luma, grid is not None),
         mosaic=len(kept) == 3 and noise_traces.mosaic(kept[1]))
+    report = _judge(report, channels, luma)
     if report.correlated:
         # White noise is measured where photographs have least; other noise has its power elsewhere.
         report = replace(report, sigma=_spread([c.contrast for c in channels], alive, len(planes)))
@@ -222,7 +224,8 @@ def _judge(report: NoiseReport, channels: list[Channel], luma: np.ndarray) -> No
     correlation = {lag: float(np.mean([c.covariance.correlation[i] for c in channels]))
                    for i, lag in enumerate(LAGS)}
     across, down = (float(np.mean([c.lag_one[axis] for c in channels])) for axis in (0, 1))
-    believed = (min(c.share for c in channels) >= _LEAST_SHARE
+    known = report.mosaic or report.enlarged is not None
+    believed = (min(c.share for c in channels) >= (_LEAST_SHARE_KNOWN if known else _LEAST_SHARE)
                 and max(c.contrast for c in channels) > _LEAST_CONTRAST * report.span)
     directional = None
     if believed and max(across, down) > DIRECTIONAL:

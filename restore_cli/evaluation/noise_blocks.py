@@ -34,7 +34,8 @@ _FEWEST = 24  # blocks to take a median of
 _TOLERANCE = 2.5  # standard errors two estimates of the same power may differ by
 _SLACK = 0.02  # and this share besides
 _CHI2_MEDIAN = 0.45494  # median of the square of a standard normal variable
-_CLIPPED_SHARE = 0.1  # of a block's pixels; a block with more at a limit is not used
+_ENOUGH = 100  # blocks without cut off pixels
+_CLIPPED_SHARE = 0.03  # of a block's pixels; a block with more at a limit is not used
 
 _rows, _columns = np.indices((SIDE, SIDE))
 ORDER = (_rows + _columns).ravel()  # 0 (mean) to 14 (finest)
@@ -126,7 +127,7 @@ def usable(plane: np.ndarray, low: float | None, high: float | None) -> np.ndarr
     count = (total[np.ix_(*ends)] - total[np.ix_(rows, ends[1])]
              - total[np.ix_(ends[0], columns)] + total[np.ix_(rows, columns)])
     fine = (count <= _CLIPPED_SHARE * _CELLS).ravel()
-    return fine if fine.sum() >= min(_PER_CLASS, len(fine) // 10) else np.ones(len(fine), bool)
+    return fine if fine.sum() >= _ENOUGH else np.ones(len(fine), bool)
 
 
 def spectra(blocks: Blocks, among: np.ndarray) -> list[Spectrum]:
