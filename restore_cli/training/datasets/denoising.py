@@ -76,8 +76,8 @@ class Tone:
         return cls(gamma, rng.random() < 0.25, float(rng.uniform(0.3, 1)))
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        """`values` in 0..1, float32."""
-        toned = values if self.gamma == 1 else values**np.float32(self.gamma)
+        """`values` around 0..1, float32; those below 0 count as 0 where gamma is not 1."""
+        toned = values if self.gamma == 1 else np.maximum(values, 0)**np.float32(self.gamma)
         return (1 - toned if self.invert else toned) * np.float32(self.exposure)
 
 
