@@ -173,7 +173,7 @@ def fit(draft: Draft, array: Callable[[Any], np.ndarray],
     tensors = {}
     for key, shape in expected.shapes.items():
         if key in draft.tensors:
-            tensors[key] = _numbers(key, array(draft.tensors[key]), path)
+            tensors[key] = _numbers(key, array(draft.tensors[key]), path).reshape(shape)
         else:
             tensors[key] = _neutral(shape)
     metadata = dict(draft.metadata)
@@ -191,9 +191,14 @@ def compare(draft: Draft, expected: Layout) -> Report:
         missing=tuple(key for key in want if key not in have and key not in expected.optional),
         unexpected=tuple(key for key in have if key not in want),
         reshaped=tuple((key, tuple(want[key]), shape_of(have[key])) for key in want
-                       if key in have and shape_of(have[key]) != tuple(want[key])),
+                       if key in have and not _same(shape_of(have[key]), tuple(want[key]))),
         unused=(*(key for key in have if key in expected.optional), *draft.unused),
         filled=filled, notes=tuple(draft.notes))
+
+
+def _same(have: tuple[int, ...], want: tuple[int, ...]) -> bool:
+    """Equal shapes; Jittor writes a scalar as a vector of one."""
+    return have == want or (have == (1,) and want == ())
 
 
 def known_layout(arch: str, config: Mapping[str, Any], path: str | Path | None = None) -> Layout:

@@ -120,3 +120,55 @@ def test_max_blur_pool(engine, n2v):
     case = n2v("maxblurpool_2d")
     out = layers.blur_pool(jt.array(case["input"]))
     assert recipe.error(out, case["output"]) < 1e-6
+
+
+def test_saved_networks_load_again(engine, tmp_path):
+    """Jittor's one-element counters are upstream's scalars, in either direction."""
+    from restore_cli.nets import registry
+    from restore_cli.weights import files
+
+    config = {"num_channels_init": 4, "depth": 1}
+    module = recipe.network("n2v-field", config)
+    state = {key: value.numpy() for key, value in module.state_dict().items()}
+    state["decoder.bottleneck.batch_norm1.num_batches_tracked"][:] = 7
+    files.write(tmp_path / "net.safetensors", files.Weights("n2v-field", config, state, {}))
+    read = files.read(tmp_path / "net.safetensors").tensors
+    assert {key: value.shape for key, value in read.items()} == \
+        layout("n2v-field", config).shapes
+    again = registry.build("n2v-field", config)
+    again.load_state_dict(read)
+    for key, value in again.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), state[key], err_msg=key)
+
+
+def test_wrong_sides_are_refused(engine):
+    import jittor as jt
+
+    from restore_cli.errors import ShapeError
+    from restore_cli.nets import registry
+
+    for arch, config, shape in (
+            ("n2v-unet", {}, (1, 1, 32, 48)), ("n2v-unet", {}, (1, 3, 32, 32)),
+            ("rednet10", {"num_features": 4}, (1, 1, 6, 5)),
+            ("n2v-field", {"num_channels_init": 4}, (1, 1, 8, 6)),
+            ("n2v-field", {"num_channels_init": 4}, (1, 8, 8)),
+            ("n2v-field", {"num_channels_init": 4, "conv_dims": 3}, (1, 1, 2, 8, 8))):
+        with pytest.raises(ShapeError, match="multiples of"):
+            registry.build(arch, config)(jt.zeros(shape))
+
+
+@pytest.mark.parametrize("arch,config,part", [
+    ("n2v-field", {"conv_dims": 1}, "conv_dims"), ("n2v-field", {"depth": 0}, "depth"),
+    ("n2v-field", {"depth": 30}, "depth"), ("n2v-field", {"n2v2": 1}, "true or false"),
+    ("n2v-field", {"in_channels": 3}, "num_classes"),
+    ("n2v-field", {"in_channels": 3, "independent_channels": False, "residual": True},
+     "num_classes"),
+    ("n2v-field", {"final_activation": "gelu"}, "final_activation"),
+    ("n2v-field", {"kernel": 5}, "no option kernel"),
+    ("rednet10", {"in_channels": 3}, "out_channels"),
+    ("rednet30", {"num_layers": True}, "num_layers")])
+def test_impossible_settings_are_refused(arch, config, part):
+    from restore_cli.errors import WeightsError
+
+    with pytest.raises(WeightsError, match=part):
+        layout(arch, config)
