@@ -228,14 +228,25 @@ class _Job:
 
 
 def _is_stack(given: Path | BinaryIO) -> bool:
+    """Whether a file is a stack.
+
+    Raises:
+        InputError: a TIFF whose chain of pages is broken, which would lose pages unseen.
+    """
     if isinstance(given, Path):
-        return stacks.is_stack(given)
+        if not given.is_file():  # what is read from a pipe would be lost
+            return False
+        with given.open("rb") as stream:
+            return _is_stack(stream)
     head = given.read(64)
     given.seek(0)
     if head.startswith(stack_npy.MAGIC):
         return True
     try:
-        return formats.sniff(head) == "TIFF" and stack_probe.is_stack(given, None)
+        return formats.sniff(head) == "TIFF" and stack_probe.is_stack(
+            given, Path(getattr(given, "name", "-")))
+    except RestoreError:
+        raise
     except Exception:  # tifffile raises anything on hostile files; the reader tells what is wrong
         return False
     finally:

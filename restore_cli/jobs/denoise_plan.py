@@ -54,15 +54,17 @@ def cost(arch: str, config: dict[str, Any], layout: Layout, tta: bool = False) -
 def _floats(arch: str, config: dict[str, Any]) -> tuple[float, float]:
     """Floats a pixel of the window takes when predicting, and in training."""
     if arch == "n2v-unet":
-        return 420.0, 2400.0
+        return 720.0, 1800.0
     if arch.startswith("rednet"):
         features = config.get("num_features", 64)
         layers = config.get("num_layers", {"rednet10": 5, "rednet20": 10, "rednet30": 15}[arch])
-        return features * (2.0 + layers / 8), features * (4.0 + 2.0 * layers)
+        return features * (1.5 + layers / 8), features * (2.0 + 1.2 * layers)
     width = config.get("num_channels_init", 32)
     if config.get("independent_channels", True):
         width *= config.get("in_channels", 1)
-    return 10.0 * width, 70.0 * width
+    if config.get("conv_dims", 2) == 3:
+        return 18.0 * width, 60.0 * width
+    return 8.0 * width, 24.0 * width
 
 
 @dataclass(frozen=True)
