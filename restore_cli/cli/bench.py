@@ -14,6 +14,13 @@ from restore_cli.errors import UsageError
 bench = typer.Typer(no_args_is_help=True, help="Time commands and networks on this machine.")
 WHAT, RESULTS = "What to time", "Results"
 
+Repeat = Annotated[int, typer.Option(min=1, help="Rounds; each runs every part once.",
+                                     rich_help_panel=WHAT)]
+Against = Annotated[str | None, typer.Option(
+    help="torch: time the same network in plain PyTorch too, in turns.", rich_help_panel=WHAT)]
+Output = Annotated[Path | None, typer.Option(
+    "--output", "-o", help="Also write a .json or .md file.", rich_help_panel=RESULTS)]
+
 
 def register(app: typer.Typer) -> None:
     """Adds `restore bench`."""
@@ -30,18 +37,14 @@ def upscale(
     part: Annotated[list[str] | None, typer.Option(
         help="encoder, decoder, network (both) or pipeline (file to file); several with commas "
         "or repeated. Default: all.", rich_help_panel=WHAT)] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="Rounds; each runs every part once.",
-                                        rich_help_panel=WHAT)] = 5,
+    repeat: Repeat = 5,
     model: shared.Model = None,
     weights: shared.Weights = None,
     random: Annotated[bool, typer.Option(
         "--random", help="Random weights: times --model without its file.",
         rich_help_panel=shared.MODEL)] = False,
-    against: Annotated[str | None, typer.Option(
-        help="torch: time the same network in plain PyTorch too, in turns.",
-        rich_help_panel=WHAT)] = None,
-    output: Annotated[Path | None, typer.Option(
-        "--output", "-o", help="Also write a .json or .md file.", rich_help_panel=RESULTS)] = None,
+    against: Against = None,
+    output: Output = None,
     overwrite: shared.Overwrite = False,
     device: shared.Device = "auto",
     threads: shared.Threads = None,
@@ -58,18 +61,75 @@ def upscale(
     """
     if random and weights is not None:
         raise UsageError("--random needs no --weights", hint="Name the network with --model")
-    if against not in (None, "torch"):
-        raise UsageError(f"cannot compare with '{against}'", hint="Known: torch")
+    _check_against(against)
     factor = shared.scale(scale)
     console = shared.console(context, json=json, quiet=quiet, no_progress=no_progress, debug=debug)
     from restore_cli.jobs.bench import PARTS, BenchRequest, run
 
     status = run(BenchRequest(
         model=model, weights=weights, random=random, size=_size(size, factor), scale=factor,
-        parts=_parts(part, PARTS) if part else PARTS, repeat=repeat, against=against,
+        parts=_chosen("part", part, PARTS), repeat=repeat, against=against,
         output=output, overwrite=overwrite, device=device, threads=threads, memory=memory,
         tile=tile), console)
     raise typer.Exit(int(status))
+
+
+@bench.command()
+def denoise(
+    context: typer.Context,
+    size: Annotated[str, typer.Option(help="Input size, WIDTHxHEIGHT.",
+                                      rich_help_panel=WHAT)] = "512x512",
+    network: Annotated[list[str] | None, typer.Option(
+        help="field, n2v2, n2v-unet, rednet10, rednet20 or rednet30; several with commas or "
+        "repeated. Default: field.", rich_help_panel=WHAT)] = None,
+    part: Annotated[list[str] | None, typer.Option(
+        help="train (blind-spot training steps), network (prediction) or pipeline (prediction, "
+        "file to file); several with commas or repeated. Default: all.",
+        rich_help_panel=WHAT)] = None,
+    channels: Annotated[int, typer.Option(min=1, max=3, help="1 or 3.",
+                                          rich_help_panel=WHAT)] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps timed in one go.",
+                                       rich_help_panel=WHAT)] = 20,
+    batch: Annotated[int, typer.Option(min=1, help="Patches a training step.",
+                                       rich_help_panel=WHAT)] = 4,
+    patch: Annotated[int, typer.Option(min=8, help="Side of the training patches.",
+                                       rich_help_panel=WHAT)] = 64,
+    repeat: Repeat = 5,
+    against: Against = None,
+    output: Output = None,
+    overwrite: shared.Overwrite = False,
+    device: shared.Device = "auto",
+    threads: shared.Threads = None,
+    memory: shared.Memory = None,
+    tile: shared.Tile = None,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
+    no_progress: shared.NoProgress = False,
+    debug: shared.Debug = False,
+) -> None:
+    """Times of `restore denoise`: training steps, prediction, and the way from file to file.
+
+    --memory and --tile apply to the pipeline; the bare network takes the input whole.
+    """
+    _check_against(against)
+    if channels == 2:
+        raise UsageError("--channels is 1 or 3")
+    shape = _size(size, 1)
+    console = shared.console(context, json=json, quiet=quiet, no_progress=no_progress, debug=debug)
+    from restore_cli.jobs.bench_denoise import PARTS, DenoiseBenchRequest, run
+    from restore_cli.jobs.denoise_network import CHOICES, DEFAULT
+
+    status = run(DenoiseBenchRequest(
+        size=shape, parts=_chosen("part", part, PARTS),
+        networks=_chosen("network", network or [DEFAULT], CHOICES), channels=channels, steps=steps,
+        batch=batch, patch=patch, repeat=repeat, against=against, output=output,
+        overwrite=overwrite, device=device, threads=threads, memory=memory, tile=tile), console)
+    raise typer.Exit(int(status))
+
+
+def _check_against(against: str | None) -> None:
+    if against not in (None, "torch"):
+        raise UsageError(f"cannot compare with '{against}'", hint="Known: torch")
 
 
 def _size(text: str, scale: float) -> tuple[int, int]:
@@ -78,15 +138,18 @@ def _size(text: str, scale: float) -> tuple[int, int]:
 
     size = parse_size(text)
     if max(size) * scale > 65535:
-        raise UsageError(f"--size {text} times {scale:g} is too large",
+        times = f" times {scale:g}" if scale != 1 else ""
+        raise UsageError(f"--size {text}{times} is too large",
                          hint=f"At most {math.floor(65535 / scale)} pixels a side")
     return size
 
 
-def _parts(texts: list[str], known: tuple[str, ...]) -> tuple[str, ...]:
-    """Parts named by ``--part``, each once, in the usual order."""
+def _chosen(what: str, texts: list[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    """What was named, each once, in the usual order; all where nothing was."""
+    if not texts:
+        return known
     named = [text.strip() for text in ",".join(texts).split(",")]
     for name in named:
         if name not in known:
-            raise UsageError(f"unknown part '{name}'", hint="Known: " + ", ".join(known))
+            raise UsageError(f"unknown {what} '{name}'", hint="Known: " + ", ".join(known))
     return tuple(name for name in known if name in named)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,49 +16,35 @@ import numpy as np
 from restore_cli import units
 from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, OutOfMemory, UsageError
-from restore_cli.jobs import bench_torch
-from restore_cli.jobs.bench_report import SUFFIXES, Report, Timing, is_writable_kind
-from restore_cli.media.atomic import atomic_path, check_target
+from restore_cli.jobs import bench_rounds, bench_torch
+from restore_cli.jobs.bench_report import Report, Timing
 
 NETWORK_PARTS = ("encoder", "decoder", "network")
 PARTS = (*NETWORK_PARTS, "pipeline")
 
 
 @dataclass(frozen=True)
-class BenchRequest:
-    """What to time.
+class BenchRequest(bench_rounds.Request):
+    """What to time of `restore upscale`.
 
     Attributes:
         model: name of known weights; None is the default.
         weights: weight file instead of a name.
         random: build the named network with random weights, without its file.
-        size: (height, width) of the input.
         scale: enlargement.
-        parts: some of `PARTS`.
-        repeat: rounds; every part runs once a round.
-        against: "torch" or None.
-        output: ``.json`` or ``.md`` file to write, or None.
     """
 
+    size: tuple[int, int] = (128, 128)
+    parts: tuple[str, ...] = PARTS
     model: str | None = None
     weights: str | None = None
     random: bool = False
-    size: tuple[int, int] = (128, 128)
     scale: float = 4.0
-    parts: tuple[str, ...] = PARTS
-    repeat: int = 5
-    against: str | None = None
-    output: Path | None = None
-    overwrite: bool = False
-    device: str = "auto"
-    threads: int | None = None
-    memory: str | None = None
-    tile: int | None = None
 
 
 def run(request: BenchRequest, console: Console) -> ExitStatus:
     """Times all parts and prints one table, or one record a part."""
-    _check(request)
+    bench_rounds.check(request)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="restore-bench-")))
         subject = _Subject(request, folder, console)
@@ -69,24 +54,7 @@ def run(request: BenchRequest, console: Console) -> ExitStatus:
                 subject.weights.arch, subject.config, subject.weights.tensors,
                 subject.engine.device, subject.engine.threads))
         report = _measure(request, subject, worker, console)
-    console.result(report.text())
-    for record in report.records():
-        console.result("", record)
-    if request.output:
-        with atomic_path(request.output, overwrite=request.overwrite) as temporary:
-            temporary.write_text(report.encoded(request.output.suffix.lower()), encoding="utf-8")
-    return ExitStatus.OK
-
-
-def _check(request: BenchRequest) -> None:
-    """Refuses at once what would fail after the work."""
-    if request.against:
-        bench_torch.require()
-    if request.output and not is_writable_kind(request.output):
-        raise UsageError(f"cannot write {request.output.name}",
-                         hint="Name a file ending in " + " or ".join(SUFFIXES))
-    if request.output:
-        check_target(request.output, overwrite=request.overwrite)
+    return bench_rounds.publish(report, request, console)
 
 
 class _Subject:
@@ -183,14 +151,11 @@ class _Subject:
         from restore_cli.jobs import upscale
 
         self.target.unlink(missing_ok=True)
-        quiet = Console(stdin=self._console.stdin, stdout=io.BytesIO(),
-                        stderr=self._console.stderr)
-        quiet.quiet = True
         request = self._request
         upscale.run(upscale.UpscaleRequest(
             inputs=[str(self.source)], output=str(self.target), scale=f"{request.scale:g}",
             weights=str(self._file), device=self.engine.device, threads=self.engine.threads,
-            memory=request.memory, tile=request.tile), quiet)
+            memory=request.memory, tile=request.tile), bench_rounds.silent(self._console))
 
 
 def _measure(request: BenchRequest, subject: _Subject, worker: bench_torch.Worker | None,
@@ -207,31 +172,21 @@ def _measure(request: BenchRequest, subject: _Subject, worker: bench_torch.Worke
                   "torch_format": worker.load(subject.image, subject.size)}
         if set(NETWORK_PARTS) & set(request.parts):
             differences = compare_outputs(subject.outputs(), worker.outputs(), request.scale)
-    theirs = {"pipeline": lambda: worker.file(subject.source, subject.target.with_suffix(".t.png"))}
-    for turn, timing in _rounds(request, timings, console):
-        ours = (timing.ours, lambda part=timing.part: subject.clock(part))
-        other = (timing.theirs,
-                 theirs.get(timing.part, lambda part=timing.part: worker.run(part)))
-        sides = [ours] if worker is None else [ours, other]
-        # Whoever goes second may find warmer caches, or a hotter processor: take turns.
-        for times, clock in sides[::-1] if turn % 2 else sides:
-            times.append(clock())
+
+    def theirs(part: str) -> float:
+        if part == "pipeline":
+            return worker.file(subject.source, subject.target.with_suffix(".t.png"))
+        return worker.run(part)
+
+    bench_rounds.run(timings, request.repeat, subject.clock, theirs if worker else None, console)
     return Report(facts, timings, memory.peak_rss(), differences)
-
-
-def _rounds(request: BenchRequest, timings: list[Timing],
-            console: Console) -> Iterator[tuple[int, Timing]]:
-    work = [(turn, timing) for turn in range(request.repeat) for timing in timings]
-    return iter(console.progress(work, desc="timing", unit="run"))
 
 
 def _facts(request: BenchRequest, subject: _Subject) -> dict[str, Any]:
     height, width = request.size
     return {"model": subject.name, "input": f"{width}x{height}",
             "output": f"{subject.size[1]}x{subject.size[0]}", "scale": request.scale,
-            "device": subject.engine.device, "threads": subject.engine.threads,
-            "onednn": subject.engine.onednn, "jittor": subject.engine.jittor_version,
-            "memory": request.memory, "rounds": request.repeat}
+            **bench_rounds.machine(subject.engine, request)}
 
 
 def _find(request: BenchRequest, folder: Path, console: Console) -> tuple[str, Path]:

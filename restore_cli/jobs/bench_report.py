@@ -18,19 +18,27 @@ class Timing:
     """Seconds of each run of one part; run i of both columns belongs to the same round.
 
     Attributes:
-        part: "encoder", "decoder", "network" or "pipeline".
+        part: what was timed.
         ours: this program.
         theirs: the other framework; empty when there is none.
+        amount: how much one run does, in `unit`; 0 where no rate is shown.
+        unit: such as "steps" or "Mpx".
     """
 
     part: str
     ours: list[float] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
+    amount: float = 0.0
+    unit: str = ""
 
     @property
     def ratios(self) -> list[float]:
         """Their time over ours, round by round; above 1 we are faster."""
         return [b / a for a, b in zip(self.ours, self.theirs, strict=bool(self.theirs))]
+
+    def rate(self, seconds: Sequence[float]) -> float:
+        """Amount a second at the median of `seconds`."""
+        return self.amount / statistics.median(seconds)
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
@@ -57,15 +65,16 @@ class Report:
     def text(self) -> str:
         """For the terminal."""
         facts = self.facts
-        first = (f"{facts['model']}, {facts['input']} -> {facts['output']}, {facts['device']}, "
-                 f"{facts['threads']} threads, {facts['rounds']} rounds, peak memory "
-                 f"{units.show(self.peak_memory)}")
+        sizes = " -> ".join(facts[key] for key in ("input", "output") if key in facts)
+        first = (f"{facts['model']}, {sizes}, {facts['device']}, {facts['threads']} threads, "
+                 f"{facts['rounds']} rounds, peak memory {units.show(self.peak_memory)}")
         lines = [first, columns(*self._columns())]
         if self.differences:
             lines.append("largest difference to PyTorch: " + ", ".join(
                 f"{name} {value:.1e}" for name, value in self.differences.items()))
-            lines.append(f"PyTorch {facts['torch']}, encoder {facts['torch_format']}; ratio = "
-                         "PyTorch's time / ours, round by round")
+        if "torch" in facts:
+            lines.append(f"PyTorch {facts['torch']}, {facts['torch_format']}; ratio = PyTorch's "
+                         "time / ours, round by round")
         return "\n".join(lines)
 
     def markdown(self) -> str:
@@ -83,6 +92,9 @@ class Report:
         return [{"type": "bench", **self.facts, "part": timing.part, "seconds": timing.ours,
                  **({"torch_seconds": timing.theirs, "ratios": timing.ratios,
                      "differences": self.differences} if timing.theirs else {}),
+                 **({"unit": timing.unit, "rate": timing.rate(timing.ours),
+                     **({"torch_rate": timing.rate(timing.theirs)} if timing.theirs else {})}
+                    if timing.amount else {}),
                  "peak_memory": self.peak_memory} for timing in self.timings]
 
     def encoded(self, suffix: str) -> str:
@@ -95,15 +107,18 @@ class Report:
         def milliseconds(seconds: list[float]) -> list[str]:
             return [f"{1000 * value:.1f}" for value in spread(seconds)]
 
-        header = ["part", "ms min", "median", "max"]
+        rated = any(timing.amount for timing in self.timings)
+        header = ["part", "ms min", "median", "max", *(["per second"] if rated else [])]
         if any(timing.theirs for timing in self.timings):
-            header += ["PyTorch min", "median", "max", "ratio min", "median", "max"]
+            header += ["PyTorch min", "median", "max", *(["per second"] if rated else []),
+                       "ratio min", "median", "max"]
         rows = []
         for timing in self.timings:
-            row = [timing.part, *milliseconds(timing.ours)]
-            if timing.theirs:
-                row += milliseconds(timing.theirs)
-                row += [f"{value:.2f}" for value in spread(timing.ratios)]
+            row = [timing.part]
+            for seconds in filter(None, (timing.ours, timing.theirs)):
+                row += milliseconds(seconds)
+                row += [f"{timing.rate(seconds):.3g} {timing.unit}"] if rated else []
+            row += [f"{value:.2f}" for value in spread(timing.ratios)] if timing.theirs else []
             rows.append(row)
         return header, rows
 

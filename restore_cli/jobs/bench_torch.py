@@ -3,35 +3,23 @@
 The decoder is the plain form of the published code (yinboc/liif): a 3x3 unfolding of the
 features, nearest `grid_sample` of 580-vectors, the MLP once for each of four corners, in chunks
 of 30000 queries. One thing is done better than there: the unfolded features are made once an
-image, not once a chunk. PyTorch runs in a process of its own, so that its OpenMP and oneDNN do not
-meet Jittor's.
+image, not once a chunk.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import itertools
-import multiprocessing
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from restore_cli.errors import RestoreError, UsageError
+from restore_cli.errors import UsageError
+from restore_cli.jobs import bench_worker
 
 CHUNK = 30000  # upstream's eval_bsize
 ENCODERS = ("edsr-baseline", "edsr", "rdn", "rcan")
-
-
-def require() -> None:
-    """Raises a UsageError with the command that installs PyTorch when it is missing."""
-    if importlib.util.find_spec("torch") is None:
-        raise UsageError("--against torch needs PyTorch, which is not installed",
-                         hint="Type: pip install torch --index-url "
-                              "https://download.pytorch.org/whl/cpu")
 
 
 class Network:
@@ -184,7 +172,7 @@ class Network:
         return torch.bmm(found, kernels).view(count, queries, 3)
 
 
-class Worker:
+class Worker(bench_worker.Worker):
     """A `Network` in a process of its own, called step by step.
 
     Use as a context manager.
@@ -200,31 +188,11 @@ class Worker:
 
     def __init__(self, arch: str, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray],
                  device: str, threads: int):
-        require()
         encoder = (config.get("encoder_spec") or {}).get("name")
         if arch not in ("liif", "metasr") or encoder not in ENCODERS or (
                 arch == "liif" and config.get("imnet_spec") is None):
             raise UsageError(f"--against torch covers LIIF and MetaSR, not {arch} with {encoder}")
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_serve, args=(theirs, arch, dict(config), dict(tensors), device, threads),
-            daemon=True)
-        self._process.start()
-        theirs.close()
-        self.about: dict[str, Any] = self._ask()
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *_) -> None:
-        with contextlib.suppress(OSError):
-            self._pipe.send(None)
-        self._process.join(10)
-        if self._process.is_alive():
-            self._process.terminate()
-            self._process.join()
-        self._pipe.close()
+        super().__init__(_Session, (arch, dict(config), dict(tensors)), device, threads)
 
     def load(self, image: np.ndarray, size: tuple[int, int]) -> str:
         """Sets the input, (1, 3, h, w) float32 in [-1, 1], and picks the faster memory format.
@@ -232,81 +200,47 @@ class Worker:
         Returns:
             "channels_last" or "contiguous".
         """
-        return self._call("load", image, size)
+        return self.ask("load", image, size)
 
     def run(self, part: str) -> float:
         """Seconds of one run of "encoder", "decoder" or "network"."""
-        return self._call("run", part)
+        return self.ask("run", part)
 
     def file(self, source: Path, target: Path) -> float:
         """Seconds from an 8-bit RGB file to an upscaled one."""
-        return self._call("file", str(source), str(target))
+        return self.ask("file", str(source), str(target))
 
     def outputs(self) -> tuple[np.ndarray, np.ndarray]:
         """Features and output, raw, of the loaded input."""
-        return self._call("outputs")
-
-    def _call(self, *request):
-        self._pipe.send(request)
-        return self._ask()
-
-    def _ask(self):
-        try:
-            answer = self._pipe.recv()
-        except EOFError:
-            self._process.join(5)
-            raise RestoreError("the PyTorch process died (exit status "
-                               f"{self._process.exitcode}); it may have run out of memory",
-                               hint="Try a smaller --size") from None
-        if isinstance(answer, str) and answer.startswith("error: "):
-            raise RestoreError(f"PyTorch: {answer[7:]}")
-        return answer
+        return self.ask("outputs")
 
 
-def _serve(pipe, arch: str, config: dict, tensors: dict, device: str, threads: int) -> None:
-    """The worker process: answers requests until it gets None."""
-    try:
+class _Session(bench_worker.Session):
+    def __init__(self, *network):
+        super().__init__(network[3])
+        self._arguments = network
+        self._network = Network(*network)
+
+    def answer(self, name: str, arguments: tuple) -> Any:
         import torch
 
-        torch.set_num_threads(threads)
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise RuntimeError("this build of PyTorch sees no CUDA device")
-        # As ours: float32 throughout, no TF32.
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        session = _Session(arch, config, tensors, device)
-        pipe.send({"torch": torch.__version__, "threads": torch.get_num_threads()})
         with torch.inference_mode():
-            while (request := pipe.recv()) is not None:
-                pipe.send(getattr(session, request[0])(*request[1:]))
-    except (EOFError, KeyboardInterrupt):
-        return
-    except Exception as error:  # the other side turns it into a message
-        with contextlib.suppress(OSError):
-            pipe.send(f"error: {type(error).__name__}: {error}")
-
-
-class _Session:
-    """What the worker process holds between requests."""
-
-    def __init__(self, *network):
-        self._arguments, self._device = network, network[3]
-        self._network = Network(*network)
+            return super().answer(name, arguments)
 
     def load(self, image: np.ndarray, size: tuple[int, int]) -> str:
         import torch
 
         self._image = torch.from_numpy(image).to(self._device)
         self._size = size
-        times = {}
-        for channels_last in (False, True):
-            self._network = Network(*self._arguments, channels_last=channels_last)
-            self._encode()
-            times[channels_last] = min(self._clock(self._encode) for _ in range(3))
-        best = min(times, key=times.get)
-        self._network = Network(*self._arguments, channels_last=best)
+        best = self._faster_format(self._with_format)
+        self._with_format(best)
         self._features = self._encode()
         self._decode()
         return "channels_last" if best else "contiguous"
+
+    def _with_format(self, channels_last: bool):
+        self._network = Network(*self._arguments, channels_last=channels_last)
+        return self._encode
 
     def run(self, part: str) -> float:
         return self._clock({"encoder": self._encode, "decoder": self._decode,
@@ -336,16 +270,3 @@ class _Session:
 
     def _decode(self):
         return self._network.render(self._features, self._size)
-
-    def _clock(self, work) -> float:
-        self._wait()
-        begin = time.perf_counter()
-        work()
-        self._wait()
-        return time.perf_counter() - begin
-
-    def _wait(self) -> None:
-        if self._device.startswith("cuda"):
-            import torch
-
-            torch.cuda.synchronize()

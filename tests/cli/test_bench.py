@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from restore_cli.jobs import bench, bench_torch
+from restore_cli.jobs import bench, bench_worker
 
 SMALL = ("--size", "20x14", "--scale", "2.5", "--repeat", "2", "--device", "cpu")
 
@@ -72,7 +72,7 @@ def test_against_torch_both_compute_the_same(restore, engine, tmp_path, config):
 
 
 def test_against_torch_without_torch_says_how_to_get_it(restore, monkeypatch):
-    monkeypatch.setattr(bench_torch.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(bench_worker.importlib.util, "find_spec", lambda name: None)
     status, out, err = restore("bench", "upscale", "--against", "torch")
     assert status == 2 and out == "" and "pip install torch" in err
 

@@ -1,0 +1,99 @@
+"""What all benchmarks share: checks before the work, rounds in turns, publishing."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from restore_cli.console import Console
+from restore_cli.errors import ExitStatus, UsageError
+from restore_cli.jobs import bench_worker
+from restore_cli.jobs.bench_report import SUFFIXES, Report, Timing, is_writable_kind
+from restore_cli.media.atomic import atomic_path, check_target
+from restore_cli.runtime.engine import Engine
+
+Clock = Callable[[str], float]
+"""Seconds of one run of a part."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What every benchmark is asked.
+
+    Attributes:
+        size: (height, width) of the input.
+        parts: what to time.
+        repeat: rounds; every part runs once a round.
+        against: "torch" or None.
+        output: ``.json`` or ``.md`` file to write, or None.
+        overwrite: an existing `output` may be replaced.
+        device, threads, memory, tile: as every command has them.
+    """
+
+    size: tuple[int, int]
+    parts: tuple[str, ...]
+    repeat: int = 5
+    against: str | None = None
+    output: Path | None = None
+    overwrite: bool = False
+    device: str = "auto"
+    threads: int | None = None
+    memory: str | None = None
+    tile: int | None = None
+
+
+def check(request: Request) -> None:
+    """Refuses at once what would fail after the work.
+
+    Raises:
+        UsageError: no PyTorch to compare with, or a file of an unknown kind.
+        OutputError: the file exists or cannot be written.
+    """
+    if request.against:
+        bench_worker.require()
+    output = request.output
+    if output and not is_writable_kind(output):
+        raise UsageError(f"cannot write {output.name}",
+                         hint="Name a file ending in " + " or ".join(SUFFIXES))
+    if output:
+        check_target(output, overwrite=request.overwrite)
+
+
+def machine(engine: Engine, request: Request) -> dict[str, Any]:
+    """Facts of a report about where and how it was measured."""
+    return {"device": engine.device, "threads": engine.threads, "onednn": engine.onednn,
+            "jittor": engine.jittor_version, "memory": request.memory, "rounds": request.repeat}
+
+
+def run(timings: Sequence[Timing], repeat: int, ours: Clock, theirs: Clock | None,
+        console: Console) -> None:
+    """Times every part once a round, in turns with the other side; appends to `timings`."""
+    work = [(turn, timing) for turn in range(repeat) for timing in timings]
+    for turn, timing in console.progress(work, desc="timing", unit="run"):
+        sides = [(timing.ours, ours)]
+        if theirs is not None:
+            sides.append((timing.theirs, theirs))
+        # Whoever goes second may find warmer caches, or a hotter processor: take turns.
+        for times, clock in sides[::-1] if turn % 2 else sides:
+            times.append(clock(timing.part))
+
+
+def publish(report: Report, request: Request, console: Console) -> ExitStatus:
+    """Prints a report, one record a part with ``--json``, and writes the file if one is named."""
+    console.result(report.text())
+    for record in report.records():
+        console.result("", record)
+    if request.output:
+        with atomic_path(request.output, overwrite=request.overwrite) as temporary:
+            temporary.write_text(report.encoded(request.output.suffix.lower()), encoding="utf-8")
+    return ExitStatus.OK
+
+
+def silent(console: Console) -> Console:
+    """A console for commands that are timed: only their warnings are seen."""
+    made = Console(stdin=console.stdin, stdout=io.BytesIO(), stderr=console.stderr)
+    made.quiet = True
+    return made
