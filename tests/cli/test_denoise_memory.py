@@ -98,7 +98,7 @@ def test_volumes_are_cut_along_z_only_where_they_must():
     shape = (100, 512, 512)
     roomy = denoise_plan.choose(model, facts, shape, 1 << 50)
     assert roomy.sides[0] == 100
-    room = 400 << 20
+    room = 200 << 20
     tight = denoise_plan.choose(model, facts, shape, room)
     windows = [denoise_plan.window(n, tile, facts)
                for n, tile in zip(shape, tight.sides, strict=True)]
