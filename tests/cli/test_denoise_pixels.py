@@ -193,3 +193,20 @@ def test_a_constant_channel_stays(denoise):
     assert denoise("a.png", network="colour").status == 0
     out = load("a_denoised.png")
     assert (out[:, :, 1] == 9).all() and (out[:, :, 0] != pixels[:, :, 0]).any()
+
+
+def test_published_weights_give_the_published_result(denoise, shared_data):
+    """Real weights, on the scale they were trained for, against upstream's own output."""
+    folder = shared_data.parent / "golden" / "n2v"
+    weights = folder / "weights" / "best_N2V_Unet_[25].pth"
+    if not weights.is_file():
+        pytest.skip("the published weights are not here")
+    with np.load(folder / "unet_real25_camera.npz") as case:
+        given, expected = np.squeeze(case["noisy"]), np.squeeze(case["output"])
+        rounded = np.squeeze(case["output_u8_round"])
+    save("a.tif", given.astype(np.float32)[:, :, None])
+    assert denoise("a.tif", "-w", weights, "--tile", 32).status == 0
+    out = load("a_denoised.tif")[:, :, 0]
+    np.testing.assert_allclose(out, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    sure = np.abs(expected * 255 % 1 - 0.5) > 0.01
+    np.testing.assert_array_equal(np.clip(np.rint(out * 255), 0, 255)[sure], rounded[sure])
