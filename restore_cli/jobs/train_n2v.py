@@ -181,7 +181,7 @@ def _trainer(options: N2VTraining, task, settings: dict[str, Any], console: Cons
 
     from restore_cli.nets.layout import layout
     from restore_cli.runtime import engine
-    from restore_cli.training.datasets import denoising
+    from restore_cli.training.datasets import denoising, planes
 
     channels = options.channels or _channels(options)
     arch, config = architecture(options, channels)
@@ -192,7 +192,7 @@ def _trainer(options: N2VTraining, task, settings: dict[str, Any], console: Cons
     warmup = options.steps // 10 if options.warmup is None else options.warmup
     schedule = training_runs.schedule(options.schedule, options.lr, options.steps, warmup)
     source, judged = _images(options, task, channels, max(align, 32), console)
-    images = denoising.Planes(source, channels)
+    images = planes.Planes(source, channels)
     sampler = denoising.DenoisingSampler(images, options.seed, task, batch=options.batch,
                                          side=options.patch)
     normalisation: dict[str, Any] = {"kind": "image"}
@@ -203,7 +203,7 @@ def _trainer(options: N2VTraining, task, settings: dict[str, Any], console: Cons
         normalisation = {"kind": "fixed", "mean": [white * m for m in mean],
                          "std": [white * s for s in std]}
     sampler.batch(0)  # images that do not fit the options are told before anything is compiled
-    held = denoising.held_out(denoising.Planes(judged, channels), task, align)
+    held = denoising.held_out(planes.Planes(judged, channels), task, align)
     engine.start(options.device, options.threads, console=console)
     from restore_cli.training.n2v import N2VRecipe
     from restore_cli.training.trainer import Plan, Trainer

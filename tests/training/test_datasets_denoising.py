@@ -7,7 +7,8 @@ import pytest
 
 from restore_cli.errors import InputError, UsageError
 from restore_cli.training.datasets import denoising, sources
-from restore_cli.training.datasets.denoising import DenoisingSampler, Planes, Task, Tone
+from restore_cli.training.datasets.denoising import DenoisingSampler, Task
+from restore_cli.training.datasets.planes import Planes, Statistics, Tone, as_saved, planes
 from restore_cli.training.degradations.blindspot import Masking
 from restore_cli.training.degradations.noise import NoiseModel
 
@@ -23,13 +24,13 @@ def _planes(channels=1, images=None):
 
 def test_samples_of_every_type_have_white_at_one_and_keep_what_is_outside():
     grey = np.array([[[0], [51]]], np.uint8)
-    np.testing.assert_allclose(denoising.planes(grey, 1), [[[0, 0.2]]], rtol=1e-6)
+    np.testing.assert_allclose(planes(grey, 1), [[[0, 0.2]]], rtol=1e-6)
     deep = np.array([[[65535], [13107]]], np.uint16)
-    np.testing.assert_allclose(denoising.planes(deep, 3), [[[1, 0.2]]] * 3, rtol=1e-6)
+    np.testing.assert_allclose(planes(deep, 3), [[[1, 0.2]]] * 3, rtol=1e-6)
     floats = np.array([[[-0.5, 1.5, 0.25]]], np.float32)
-    np.testing.assert_array_equal(denoising.planes(floats, 3)[:, 0, 0], floats[0, 0])
+    np.testing.assert_array_equal(planes(floats, 3)[:, 0, 0], floats[0, 0])
     luma = 0.299 * -0.5 + 0.587 * 1.5 + 0.114 * 0.25
-    assert denoising.planes(floats, 1)[0, 0, 0] == pytest.approx(luma, rel=1e-6)
+    assert planes(floats, 1)[0, 0, 0] == pytest.approx(luma, rel=1e-6)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -156,7 +157,7 @@ def test_tones():
 
 
 def test_noisy_patches_weigh_less_with_tones():
-    statistics = denoising.Statistics(np.array([0.4]), np.array([0.04]))
+    statistics = Statistics(np.array([0.4]), np.array([0.04]))
     weights = [denoising.balance(statistics, NoiseModel.parse(f"gaussian:{s}").draw(
         1, np.random.default_rng(0))) for s in (2, 10, 50)]
     assert weights[0] > weights[1] > weights[2] > 0
@@ -179,3 +180,17 @@ def test_refusals(make, words):
     with pytest.raises(UsageError) as caught:
         make()
     assert words in str(caught.value)
+
+
+def test_some_toned_patches_went_through_an_8_bit_file():
+    np.testing.assert_allclose(as_saved(np.array([-0.2, 0.5, 0.501, 1.7], np.float32)) * 255,
+                               [0, 128, 128, 255], rtol=1e-6)
+    task = Task("clean", NoiseModel.parse("gaussian:60"), "fresh", tones=True)
+    sampler = DenoisingSampler(_planes(), 5, task, batch=1, side=16)
+    saved = []
+    for draw in range(60):
+        noisy, *_ = sampler._toned(draw % 3, 0, 0, np.random.default_rng(draw))
+        levels = noisy * 255
+        saved.append(np.allclose(levels, np.rint(levels), atol=1e-3)
+                     and 0 <= noisy.min() and noisy.max() <= 1)
+    assert 0.2 < np.mean(saved) < 0.6

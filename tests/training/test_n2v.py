@@ -12,6 +12,7 @@ from restore_cli.errors import InputError
 from restore_cli.training import schedules
 from restore_cli.training.datasets import denoising, sources
 from restore_cli.training.datasets.denoising import Task
+from restore_cli.training.datasets.planes import Planes
 from restore_cli.training.degradations.blindspot import Masking
 from restore_cli.training.degradations.noise import NoiseModel
 
@@ -73,9 +74,9 @@ def _trainer(folder, task, steps=8, *, stop_at=None, images=None, loss="mse", ra
     from restore_cli.training.trainer import Plan, Trainer
 
     folder.mkdir(exist_ok=True)
-    planes = denoising.Planes(sources.ArraySource(images or _images()), 1)
+    planes = Planes(sources.ArraySource(images or _images()), 1)
     sampler = denoising.DenoisingSampler(planes, 0, task, batch=2, side=16)
-    held = denoising.held_out(denoising.Planes(sources.ArraySource(_images(2)), 1), task, 8)
+    held = denoising.held_out(Planes(sources.ArraySource(_images(2)), 1), task, 8)
     if stop_at is not None:
         sampler = _Stopping(sampler, stop_at)
     recipe = N2VRecipe("n2v-field", CONFIG, sampler, held, {"seed": 0, "steps": steps},
