@@ -27,12 +27,13 @@ _LEAST_SHARE = 0.25  # of a class's blocks that must agree before its correlatio
 _LEAST_SHARE_KNOWN = 0.12  # ... and where interpolation has left other traces too
 _LEAST_CONTRAST = 0.015  # of the span; weaker noise cannot be told from texture
 
-# Correlation with a neighbour above which blind-spot training is warned of. Measured on 82
-# photographs, see `analyse`.
+# Correlation with a neighbour above which blind-spot training is warned of. 0.1 would already
+# matter, but texture gives independent noise of 5 (of 255) that much in every tenth photograph;
+# at 0.2 it does so in 3 of 82, see `analyse`.
 CORRELATED = 0.2
-# Along one direction only, texture is a rarer excuse ...
+# Along one direction only, texture is a rarer excuse: none of 82, if it is this times the other's.
 DIRECTIONAL = 0.12
-_ONE_WAY = 2.5  # ... when this times the other direction's.
+_ONE_WAY = 2.5
 
 # Noise that nobody sees: half a grey level of 8 bits, half a step of what the file can hold.
 CLEAN_LEVELS = 0.5
@@ -113,15 +114,33 @@ class NoiseReport:
 def estimate_sigma(plane: np.ndarray) -> float:
     """Standard deviation of white noise in a (H, W) plane, in its unit.
 
-    Mean error on 68 photographs with noise of 5, 10, 25, 50 (of 255): see `analyse`.
+    On the 68 photographs of BSD68 with noise of 10, 25 and 50 (of 255) it was off by 2.9, 1.5 and
+    0.8 % on average, mostly upwards where everything is textured; with noise of 5 by 5 %.
+
+    Raises:
+        ShapeError: not (H, W), or no pixels.
     """
-    report = analyse(np.asarray(plane)[None])
-    return report.sigma[0]
+    plane = np.asarray(plane)
+    if plane.ndim != 2:
+        raise ShapeError("plane", "(H, W)", plane.shape)
+    plane = _planes(plane, "plane")[0]
+    if min(plane.shape) < _SMALLEST:
+        return noise_channel.quick_sigma(plane)
+    values = noise_traces.sample(plane)
+    step = noise_traces.step(values)
+    return noise_channel.measure(plane, noise_traces.limits(values, step), step).sigma
 
 
 def analyse(noisy: np.ndarray, restored: np.ndarray | None = None, *,
             scale: float | None = None) -> NoiseReport:
     """Measures the noise of a picture.
+
+    How often correlation was reported, in photographs with made noise (82 with independent noise,
+    41 of them with other noise; strengths of 255): independent noise of 1, 2, 5, 10, 25, 50: 1, 1,
+    4, 1, 0, 0 %; blurred by 0.7 pixels, of 5, 10, 25: 66, 83, 98 %; enlarged 1.5 times, of 10 and
+    25: 100 %; rows that share offsets, of 10 and 25: 88 and 98 %. What is missed is weak noise in
+    pictures full of texture. JPEG blocks of quality 75 and 90 on noise of 10 and 25 were found
+    always, after noise was added to decoded JPEGs (410 times, 1 to 25, 8 bits) never.
 
     Args:
         noisy: (C, H, W) or (H, W), any real type and unit; what is not finite counts as the mean.
