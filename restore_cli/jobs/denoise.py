@@ -223,7 +223,8 @@ class _Job:
         shared = any(example.shared for example in examples)
         loaded, trained = self.context.train(kind, parts, normalisation, shared)
         self.session.trained[kind] = loaded, trained
-        self.console.info(f"{len(examples)} files: {trained}")
+        count = len(examples)
+        self.console.info(f"{count} file{'s' * (count > 1)}: {trained}")
         self.session.keep(loaded, trained, len(examples))
 
 
