@@ -270,7 +270,7 @@ def _check_settings(value: Any, name: str = "") -> None:
         for key, item in value.items():
             _check_settings(item, str(key))
         repeats = 1
-        for key in ("n_resgroups", "n_resblocks"):
+        for key in ("n_resgroups", "n_resblocks", "num_layers"):
             count = value.get(key, 1)
             repeats *= count if isinstance(count, int) else 1
         if repeats > 4096:

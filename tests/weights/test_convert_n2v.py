@@ -277,6 +277,18 @@ def test_shapes_that_make_no_sense(store, key, shape, message):
         convert(store(state))
 
 
+@pytest.mark.parametrize(("arch", "config", "message"), [
+    ("rednet10", {"num_layers": 60_000}, "60000 blocks"),
+    ("n2v-field", {"depth": 60_000}, "at most"),
+    ("n2v-field", {"num_channels_init": 10**9}, "no sense"),
+    ("n2v-unet", {"in_channels": -1}, "no sense")])
+def test_settings_of_our_own_files_are_bounded(tmp_path, arch, config, message):
+    path = tmp_path / "w.safetensors"
+    files.write(path, files.Weights(arch, config, {"x": np.zeros(1, np.float32)}))
+    with pytest.raises(WeightsError, match=message):
+        files.read(path)
+
+
 def test_groups_that_are_no_channels(store):
     _, state = field()
     state["encoder.encoder_blocks.0.conv1.weight"] = np.zeros((4, 2, 3, 3), np.float32)
