@@ -2,13 +2,17 @@
 // layout from the first layer to the last; written with the vector extension of GCC and Clang,
 // which fits AVX-512, AVX2 and NEON alike.
 
+#ifdef _OPENMP
 #include <omp.h>
+#endif
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <stdexcept>
+#include <type_traits>
 #include <vector>
 
 namespace restore_blocked {
@@ -28,6 +32,14 @@ typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4), may_alia
 INLINE Vector load(const float* p) { return *(const Vector*)p; }
 INLINE void store(float* p, Vector v) { *(Vector*)p = v; }
 INLINE Vector larger(Vector a, Vector b) { return a > b ? a : b; }
+
+inline int available_threads() {
+#ifdef _OPENMP
+  return omp_get_max_threads();
+#else
+  return 1;
+#endif
+}
 
 // `count` images of `blocks` * LANES channels; each plane has a frame of one pixel at the top and
 // left and one to four at the bottom and right, which must hold zeros.

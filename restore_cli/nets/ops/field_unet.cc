@@ -158,8 +158,12 @@ static float* aligned_start(float* buffer) {
 }
 static float* noted_start(float* buffer) { return buffer + (int64_t)buffer[0]; }
 
+static void require(int64_t floats, int64_t given) {
+  if (floats != given) throw std::logic_error("field_unet: a buffer of the wrong size");
+}
+
 static Work start(const Problem& p, bool training, int64_t more) {
-  const int threads = omp_get_max_threads();
+  const int threads = available_threads();
   int64_t weights;
   const int64_t working = working_size(p, threads, training, &weights);
   pool.reserve(Pool::rounded(working) + more);
@@ -181,8 +185,9 @@ static void infer(const Problem& p, bool residual, const float* x, float* y) {
 
 // x -> y; what `train_backward` needs goes to `saved`: MARGIN, the framed image, all maps.
 static void train_forward(const Problem& p, bool residual, const float* x, float* y,
-                          float* saved) {
+                          float* saved, int64_t saved_size) {
   std::vector<Level> levels;
+  require(MARGIN + p.image_size() + lay_out(p, true, nullptr, levels), saved_size);
   Work work = start(p, false, 0);
   float* image = aligned_start(saved);
   lay_out(p, true, image + p.image_size(), levels);
@@ -192,13 +197,15 @@ static void train_forward(const Problem& p, bool residual, const float* x, float
 }
 
 // head: MARGIN, then the gradient of the first layer's output, for `head_to_input`.
-static void train_backward(const Problem& p, float* saved, const float* output_grad, float* head) {
+static void train_backward(const Problem& p, float* saved, const float* output_grad, float* head,
+                           int64_t head_size) {
   std::vector<Level> maps, grads;
   float* image = noted_start(saved);
   lay_out(p, true, image + p.image_size(), maps);
   const int64_t size = lay_out(p, false, nullptr, grads);
   Work work = start(p, true, size);
   lay_out(p, false, pool.take(size), grads);
+  require(MARGIN + grads[0].hidden.size(), head_size);
   grads[0].hidden.data = grads[0].hidden_up.data = aligned_start(head);
   clear_frames(grads);
   work.backward(image, maps, grads, output_grad);

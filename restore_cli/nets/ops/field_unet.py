@@ -5,7 +5,7 @@ concatenation to single-threaded kernels, and convolve directly. Here activation
 blocked layout from the first layer to the last, forward and backward, and the 3x3 convolutions
 and both of their gradients use Winograd's algorithm F(4x4, 3x3) (Lavin and Gray, CVPR 2016). The
 result differs from direct convolution by about 1e-6 of its scale. It is the same to the last bit
-for the same inputs and number of threads.
+for the same inputs, processor and number of threads. Nothing but a compiler is needed.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ _INFER = _READ + """
   restore_field::infer(problem, data["residual"] != 0, in0_p, out0_p);
 """
 _FORWARD = _READ + """
-  restore_field::train_forward(problem, data["residual"] != 0, in0_p, out0_p, out1_p);
+  restore_field::train_forward(problem, data["residual"] != 0, in0_p, out0_p, out1_p, out1_shape0);
 """
 _BACKWARD = _PROBLEM % {"weight": "2 + i", "more": """
     layer.weight_grad = _outputs[1 + 2 * i]->ptr<float>();
     layer.bias_grad = _outputs[2 + 2 * i]->ptr<float>();"""} + """
-  restore_field::train_backward(problem, in1_p, in0_p, out0_p);
+  restore_field::train_backward(problem, in1_p, in0_p, out0_p, out0_shape0);
 """
 _INPUT_GRADIENT = """
   restore_field::Problem problem;
