@@ -25,7 +25,7 @@ import numpy as np
 
 SIDE = 8
 _CELLS = SIDE * SIDE
-_BLOCKS = 20_000  # blocks looked at; more change nothing and cost time
+_BLOCKS = 20_000  # looked at, about; keeps large pictures quick
 _OVERLAP_BELOW = 600_000  # pixels; small planes use blocks every 4 pixels
 _CLASSES = 6
 _PER_CLASS = 300  # blocks a brightness class must have

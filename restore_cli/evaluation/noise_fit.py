@@ -18,7 +18,8 @@ from restore_cli.evaluation.noise_blocks import DCT, MEASURED, ORDER, SIDE
 LAGS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0))
 _FARTHER = ((1, 2), (2, 1), (2, 2))  # only so that they do not distort those; see `fit`
 
-# Texture falls off in power like 1/frequency^3 in the flat parts of photographs, measured on 82.
+# Power of texture like 1/frequency^3. On 48 photographs with white noise this left fewer
+# correlations than 1/frequency^2.
 _TEXTURE_SLOPE = 1.5
 _ROUNDS = 4
 _LEAST_WEIGHTED = 0.02  # relative power below which a coefficient gains no more weight
