@@ -38,8 +38,8 @@ _ONE_WAY = 2.5
 # Noise that nobody sees: half a grey level of 8 bits, half a step of what the file can hold.
 CLEAN_LEVELS = 0.5
 CLEAN_STEPS = 0.5
-# Found in 3 of 10 PolyU camera pictures (1.2 to 1.6), in none of their averages over many exposures,
-# and in 2 of 82 photographs without added noise, which may well have grain.
+# Found in 3 of 10 PolyU camera pictures (1.2 to 1.6), in none of their averages over many
+# exposures, and in 2 of 82 photographs without added noise, which may well have grain.
 GRAIN_LEVELS = 0.9
 
 # A masked loss below this share of the noise variance: see `blind_floor`.
@@ -140,14 +140,14 @@ def analyse(noisy: np.ndarray, restored: np.ndarray | None = None, *,
     4, 1, 0, 0 %; blurred by 0.7 pixels, of 5, 10, 25: 66, 83, 98 %; enlarged 1.5 times, of 10 and
     25: 100 %; rows that share offsets, of 10 and 25: 88 and 98 %. What is missed is weak noise in
     pictures full of texture. JPEG blocks of quality 75 and 90 on noise of 10 and 25 were found in
-    99 % or more of 82, and never where noise of 1 to 50 was added to the photographs (8 bits). The
-    thresholds were chosen on the same photographs.
+    all but one of 82 at most, and never where noise of 1 to 50 was added to the photographs
+    (8 bits). The thresholds were chosen on the same photographs.
 
     Args:
         noisy: (C, H, W) or (H, W), any real type and unit; what is not finite counts as the mean.
         restored: the same picture after denoising, same shape and unit.
-        scale: largest value of the type (255, 65535, 1.0), if known. It only matters for
-            pictures that use a small part of it.
+        scale: largest value of the type (255, 65535, 1.0), if known. Noise is compared with the
+            range that the values span, and with this where they go beyond it.
 
     Raises:
         ShapeError: another number of axes, no pixels, or different shapes.
