@@ -74,6 +74,10 @@ def denoise(
     manipulator: Annotated[Optional[str], typer.Option(
         "--manipulator", help="What hidden pixels show: neighbours (default), median, mean, "
         "uniform or uniform-with-centre.", rich_help_panel=EXPERT)] = None,
+    recorrupt: Annotated[bool, typer.Option(
+        "--recorrupt/--blind-only", help="Where the noise is measured to be white and Gaussian, "
+        "also learn from pixels that are not hidden (Recorrupted-to-Recorrupted); else, and with "
+        "--blind-only, from hidden ones alone.", rich_help_panel=EXPERT)] = True,
     output: shared.Output = None,
     suffix: Annotated[Optional[str], typer.Option(
         "--suffix", help="Added to names; default: _denoised beside the input, and nothing in an "
@@ -117,7 +121,8 @@ def denoise(
         inputs=list(files or []), quick=quick, seconds=time, steps=steps, seed=seed, each=each,
         cold=cold, struct=struct, model_out=model_out, model=model, weights=weights,
         strength=strength, tta=tta, axes=axes, volume=volume, mask_invalid=mask_invalid,
-        network=network, percent=percent, manipulator=manipulator, output=output, suffix=suffix,
+        network=network, percent=percent, manipulator=manipulator, recorrupt=recorrupt,
+        output=output, suffix=suffix,
         format=format, quality=quality, png_level=png_level, overwrite=overwrite,
         skip_existing=skip_existing, recursive=recursive, dry_run=dry_run, files_from=files_from,
         null=null, shard=shard, device=device, threads=threads, memory=memory, tile=tile), console)

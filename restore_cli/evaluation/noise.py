@@ -80,6 +80,7 @@ class NoiseReport:
         constant: all pixels have the same value.
         judged: False for pictures too small to say anything about correlation.
         saturated_low, saturated_high: largest share of a channel's pixels piled up at a limit.
+        spikes: share of lone outliers, such as hot pixels or salt and pepper.
         step: distance of quantised levels, 0 for continuous values.
         span: range of values that the noise is compared with.
         jpeg_grid: (row, column) where 8x8 JPEG blocks start; None when there are none.
@@ -103,6 +104,7 @@ class NoiseReport:
     judged: bool = True
     saturated_low: float = 0.0
     saturated_high: float = 0.0
+    spikes: float = 0.0
     step: float = 0.0
     span: float = 1.0
     jpeg_grid: tuple[int, int] | None = None
@@ -190,6 +192,7 @@ def analyse(noisy: np.ndarray, restored: np.ndarray | None = None, *,
         sigma=_spread([c.sigma for c in channels], alive, len(planes)),
         gain=_spread([c.gain for c in channels], alive, len(planes)),
         offset=_spread([c.offset for c in channels], alive, len(planes)),
+        spikes=max(noise_traces.spikes(plane, c.sigma) for plane, c in zip(kept, channels)),
         enlarged=noise_traces.enlargement(luma, grid is not None),
         mosaic=len(kept) == 3 and noise_traces.mosaic(kept[1]))
     report = _judge(report, channels, luma)

@@ -40,6 +40,7 @@ class Limits:
     high: float | None
     low_share: float
     high_share: float
+LONE = 4.0  # Gaussian noise leaves one in some 10^8 pixels so far off on its own
 
 
 def sample(plane: np.ndarray) -> np.ndarray:
@@ -183,3 +184,19 @@ def _widest(spectrum: np.ndarray) -> np.ndarray:
     """Maximum over neighbouring frequencies: rows and columns differ in number."""
     padded = np.pad(spectrum, 1, mode="edge")
     return np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
+
+
+def spikes(plane: np.ndarray, sigma: float) -> float:
+    """Share of lone outliers: pixels far above, or far below, all of their eight neighbours.
+
+    Args:
+        plane: (H, W) float32, 3x3 or larger.
+        sigma: standard deviation of its noise; "far" is `LONE` times this.
+    """
+    height, width = plane.shape
+    around = [plane[y:height - 2 + y, x:width - 2 + x]
+              for y in range(3) for x in range(3) if (y, x) != (1, 1)]
+    inner, far = plane[1:-1, 1:-1], np.float32(LONE * sigma)
+    above = inner > np.maximum.reduce(around) + far
+    below = inner < np.minimum.reduce(around) - far
+    return float((above | below).mean())

@@ -54,6 +54,7 @@ class DenoiseRequest(files.PictureRequest):
     network: str | None = None
     percent: float | None = None
     manipulator: str | None = None
+    recorrupt: bool = True
 
     @property
     def trains(self) -> bool:
@@ -76,7 +77,8 @@ class DenoiseRequest(files.PictureRequest):
                                                  ("manipulator", self.manipulator))
                  if value is not None}
         made = Recipe(seconds, self.steps, self.seed,
-                      Struct.parse(self.struct) if self.struct is not None else None, **given)
+                      Struct.parse(self.struct) if self.struct is not None else None,
+                      recorrupt=self.recorrupt, **given)
         denoise_train.check(made)
         return made
 
@@ -270,7 +272,8 @@ def _check(request: DenoiseRequest) -> Recipe:
     training = {"--time": request.seconds, "--steps": request.steps, "--struct": request.struct,
                 "--model-out": request.model_out, "--network": request.network,
                 "--percent": request.percent, "--manipulator": request.manipulator,
-                "--cold": request.cold or None, "--each": request.each or None}
+                "--cold": request.cold or None, "--each": request.each or None,
+                "--blind-only": None if request.recorrupt else True}
     for option, value in training.items():
         if chosen and value is not None:
             raise UsageError(f"{option} belongs to training, and {chosen[0]} does none")

@@ -152,7 +152,8 @@ class PictureWork:
     def _example(picture: Picture, findings: Findings) -> Example:
         kind = Kind(picture.channels, 2, picture.dtype.name)
         return Example(kind, picture.moments, picture.planes.nbytes,
-                       lambda normalisation: [part_of(picture, normalisation)], findings.shared)
+                       lambda normalisation: [part_of(picture, normalisation, findings.gaussian)],
+                       findings.shared)
 
     def compute(self, item: Item, image: Image) -> Result:
         """Denoises one image.
@@ -248,9 +249,10 @@ def common(examples: Sequence[Example]) -> Normalisation:
     return Normalisation("fixed", tuple(mean), tuple(std))
 
 
-def part_of(picture: Picture, normalisation: Normalisation) -> Part:
-    """A picture as something patches are cut from."""
+def part_of(picture: Picture, normalisation: Normalisation,
+            sigma: tuple[float, ...] | None = None) -> Part:
+    """A picture as something patches are cut from; `sigma` as `Part.sigma`."""
     units = normalisation.units(picture.moments.mean, picture.moments.std, picture.top)
     keep = picture.keep
     return Part(picture.shape, units, picture.window,
-                None if keep is None else lambda *where: keep[where])
+                None if keep is None else lambda *where: keep[where], sigma)

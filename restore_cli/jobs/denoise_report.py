@@ -12,6 +12,9 @@ from restore_cli.evaluation import noise
 from restore_cli.evaluation.noise_messages import CROSS_CHANNEL
 from restore_cli.jobs.denoise_picture import Picture
 
+PILED = 0.005  # share of pixels at a limit of the range: their noise is cut off
+SPIKES = 0.001  # share of lone outliers: Gaussian noise has next to none
+PHOTONS = 0.2  # share of the noise's variance that follows the brightness
 _SIDE = 1024  # pixels of the middle that are looked at: enough to tell, and quick
 
 
@@ -74,6 +77,19 @@ class Findings:
     def facts(self) -> dict[str, Any]:
         """For a record."""
         return {"noise": _plain(self.report), "warnings": list(self.warnings)}
+
+    @property
+    def gaussian(self) -> tuple[float, ...] | None:
+        """Deviation of the noise of each channel in stored values if it is white, Gaussian and of
+        one strength all over the picture, as far as can be measured; else None."""
+        found = self.report
+        if (self.shared or self.warnings or found.clean or found.constant or not found.judged
+                or found.saturated_low + found.saturated_high > PILED or found.spikes > SPIKES):
+            return None
+        sigma = np.asarray(found.sigma)
+        if (abs(np.asarray(found.offset) / sigma**2 - 1) > PHOTONS).any():
+            return None
+        return tuple(sigma.tolist())
 
     def leak(self, loss: float, std: np.ndarray) -> tuple[str, ...]:
         """A warning, unless it was given already, when a loss is below what noise allows.

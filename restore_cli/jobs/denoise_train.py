@@ -21,6 +21,8 @@ SECONDS = 60.0
 BATCH = {2: 4, 3: 2}
 PATCH, DEPTH = 64, 16
 WARM_RATE, COLD_RATE = 5e-4, 1e-3
+ALIKE = 1.1
+"""Noise whose deviations differ by no more than this counts as the same."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Recipe:
         seed: of the patches, the masks and the random start.
         struct: pixels that share noise with the blind one, or None.
         percent, manipulator: see `Masking`.
+        recorrupt: see `fit.recorrupt`; where the noise allows it.
     """
 
     seconds: float | None = SECONDS
@@ -40,6 +43,7 @@ class Recipe:
     struct: Struct | None = None
     percent: float = 6.0
     manipulator: str = "neighbours"
+    recorrupt: bool = True
 
     def masking(self, shared: bool) -> Masking:
         """The masking; `shared` hides the same pixels in all channels."""
@@ -63,12 +67,15 @@ class Part:
         units: the map of its channels to the network's units.
         cut: given one slice an axis, returns (C, ...) stored values, all finite.
         keep: given the same, where the network must not learn (True), or None.
+        sigma: standard deviation of its noise, one a channel in stored values, where that is
+            white and Gaussian; else None.
     """
 
     shape: tuple[int, ...]
     units: Units
     cut: Callable[..., np.ndarray]
     keep: Callable[..., np.ndarray] | None = None
+    sigma: tuple[float, ...] | None = None
 
     @property
     def size(self) -> int:
@@ -87,6 +94,16 @@ class Patches:
     def __init__(self, parts: Sequence[Part], channels: int):
         self.parts, self.channels = list(parts), channels
         self._until = np.cumsum([part.size for part in self.parts])
+
+    @property
+    def sigma(self) -> tuple[float, ...] | None:
+        """Of white Gaussian noise in the network's units, where all parts have the same."""
+        if any(part.sigma is None for part in self.parts):
+            return None
+        each = np.array([np.divide(part.sigma, part.units.std) for part in self.parts])
+        if (each.max(axis=0) > ALIKE * each.min(axis=0)).any():
+            return None
+        return tuple(each.mean(axis=0).tolist())
 
     def patch(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         """(C, *shape) float32 in the network's units; where it must not learn, masked.
@@ -119,6 +136,7 @@ class Trained:
         loss: the blind-spot loss at the end, in the network's units.
         seed: it was drawn from.
         start: "n2v-grey", ... or "random".
+        recorrupted: whether pixels were learned from that were not hidden, too.
     """
 
     steps: int
@@ -127,13 +145,15 @@ class Trained:
     loss: float
     seed: int
     start: str
+    recorrupted: bool = False
 
     @property
     def facts(self) -> dict[str, Any]:
         """For a record."""
         loss = self.loss if math.isfinite(self.loss) else None
         return {"steps": self.steps, "seconds": round(self.seconds, 2), "seed": self.seed,
-                "repeatable": self.repeatable, "loss": loss, "start": self.start}
+                "repeatable": self.repeatable, "loss": loss, "start": self.start,
+                "recorrupted": self.recorrupted}
 
     def __str__(self) -> str:
         again = (f"--steps {self.steps} --seed {self.seed} repeats it" if self.repeatable
@@ -149,7 +169,7 @@ def patch_shape(loaded: Loaded) -> tuple[int, ...]:
     return flat if loaded.dims == 2 else (max(DEPTH, align), *flat)
 
 
-def train(loaded: Loaded, source: Any, recipe: Recipe, *, shared: bool = False,
+def train(loaded: Loaded, source: Patches, recipe: Recipe, *, shared: bool = False,
           on_step: Callable[[Any], None] | None = None) -> Trained:
     """Trains a network on patches of what is to be denoised, in place.
 
@@ -158,7 +178,7 @@ def train(loaded: Loaded, source: Any, recipe: Recipe, *, shared: bool = False,
 
     Args:
         loaded: the network; it is in evaluation mode afterwards.
-        source: a `fit.PatchSource`.
+        source: `Patches`.
         recipe: what the user asked for.
         shared: the channels share their noise.
         on_step: told a `fit.FitProgress` after each step.
@@ -169,14 +189,16 @@ def train(loaded: Loaded, source: Any, recipe: Recipe, *, shared: bool = False,
     from restore_cli.training import fit
 
     warm = bool(loaded.metadata)
+    sigma = source.sigma if recipe.recorrupt and recipe.struct is None else None
     settings = fit.FitSettings(
         steps=recipe.steps, seconds=recipe.seconds, patch=patch_shape(loaded),
         batch=BATCH[loaded.dims], lr=WARM_RATE if warm else COLD_RATE,
-        masking=recipe.masking(shared), seed=recipe.seed, augment=recipe.augment)
+        masking=recipe.masking(shared), seed=recipe.seed, augment=recipe.augment,
+        sigma=sigma)
     report = fit.fit(loaded.network, source, settings, on_step=on_step)
     loaded.network.eval()
     return Trained(report.steps, report.seconds, report.repeatable, float(report.masked_loss),
-                   recipe.seed, loaded.name)
+                   recipe.seed, loaded.name, sigma is not None)
 
 
 def metadata(loaded: Loaded, recipe: Recipe, trained: Trained, images: int) -> dict[str, str]:

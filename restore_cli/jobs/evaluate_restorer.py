@@ -123,12 +123,14 @@ class Restorer:
             return loaded, loaded.normalisation.units(found.mean, found.std, white)
         normalisation = Normalisation("image")
         units = normalisation.units(found.mean, found.std, white)
-        part = Part(planes.shape[1:], units, lambda *where: planes[(slice(None), *where)])
+        findings = Measure().arrays(planes, None, white)
+        part = Part(planes.shape[1:], units, lambda *where: planes[(slice(None), *where)],
+                    sigma=findings.gaussian)
         loaded = self.session.start(count, 2)
         denoise_plan.check_training(
             self.session.cost(loaded, False), denoise_train.BATCH[2],
             denoise_train.patch_shape(loaded), self.budget.room - planes.nbytes)
-        shared = count > 1 and Measure().arrays(planes, None, white).shared
-        loaded, trained = self.session.train(loaded, [part], normalisation, shared=shared)
+        loaded, trained = self.session.train(loaded, [part], normalisation,
+                                             shared=count > 1 and findings.shared)
         self.trained.append(trained)
         return loaded, units

@@ -26,6 +26,7 @@ from restore_cli.training.n2v import LOSSES
 COMPILING = 2  # first steps, in which kernels are compiled, are not timed
 WATCHED = 50  # latest steps whose pace is watched
 SLOWER = 1.15  # a run this much over its time is cut short
+RECORRUPTION = 0.5  # noise added to inputs, in parts of the image's own
 
 
 class PatchSource(Protocol):
@@ -102,6 +103,8 @@ class FitSettings:
         seed: of patches and masks; the network brings its own start (see `n2v.fresh`).
         augment: "all" (flips and turns), "flip-x" or "flip-y" (noise that runs along rows, or
             along columns), "none".
+        sigma: standard deviation of the noise of each channel in normalised units, where it is
+            known to be white and Gaussian: then all pixels are learned from, see `recorrupt`.
 
     Raises:
         UsageError: values that make no sense, or not exactly one of `steps` and `seconds`.
@@ -117,6 +120,7 @@ class FitSettings:
     loss: str = "mse"
     seed: int = 0
     augment: str = "all"
+    sigma: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.seconds is None):
@@ -162,7 +166,7 @@ class FitReport:
         seconds: they took, compilation included.
         repeatable: whether `steps` updates with the same seed give the same weights; not so when
             a time limit had to shorten the run.
-        losses: of every step, in normalised units.
+        losses: of every step at its blind pixels, in normalised units.
         masked_loss: mean of the last tenth. Well below the noise's variance it means that blind
             pixels leak, or that neighbouring pixels share noise.
     """
@@ -231,17 +235,52 @@ class Cycle:
             self._latest.clear()  # the next look is at the new pace
 
 
-def draw(source: PatchSource, settings: FitSettings, step: int) -> Masked:
+@dataclass(frozen=True)
+class Drawn(Masked):
+    """A batch, and where else than at its blind pixels the loss looks (1), or None."""
+
+    seen: np.ndarray | None = None
+
+
+def draw(source: PatchSource, settings: FitSettings, step: int) -> Drawn:
     """The batch of step `step`; depends on the seed and the step alone."""
     rng = np.random.default_rng([settings.seed, step])
     patches = [turn(source.patch(settings.shape, rng), settings.augment, rng)
                for _ in range(settings.batch)]
+    noisy = np.stack([np.ma.getdata(patch) for patch in patches])
+    inputs = targets = noisy
+    if settings.sigma is not None:
+        inputs, targets = recorrupt(noisy, settings.sigma, rng)
     # Hidden last, when every patch is turned as the network will see it.
-    batch = manipulate(np.stack([np.ma.getdata(patch) for patch in patches]), settings.masking,
-                       rng)
-    for mask, patch in zip(batch.mask, patches):
-        mask[np.ma.getmaskarray(patch)] = 0
-    return batch
+    batch = manipulate(inputs, settings.masking, rng)
+    seen = None if settings.sigma is None else 1 - batch.mask
+    for slot, patch in enumerate(patches):
+        unusable = np.ma.getmaskarray(patch)
+        batch.mask[slot][unusable] = 0
+        if seen is not None:
+            seen[slot][unusable] = 0
+    return Drawn(batch.inputs, np.where(batch.mask > 0, noisy, targets), batch.mask, seen)
+
+
+def recorrupt(noisy: np.ndarray, sigma: Sequence[float], rng: np.random.Generator
+              ) -> tuple[np.ndarray, np.ndarray]:
+    """A noisier input and another target whose noises are independent.
+
+    Recorrupted-to-Recorrupted (Pang et al., CVPR 2021): with z drawn like the noise n of
+    y = x + n, y + a z and y - z / a carry uncorrelated, so for Gaussian noise independent, noise,
+    and learning one from the other leads where learning x itself would. Unlike blind spots it lets
+    the network keep what a pixel tells about itself.
+
+    Args:
+        noisy: (B, C, *S) float32 with white Gaussian noise.
+        sigma: its standard deviation, one a channel.
+
+    Returns:
+        inputs, targets: as `noisy`; a is `RECORRUPTION`.
+    """
+    scale = np.asarray(sigma, np.float32).reshape(1, -1, *(1,) * (noisy.ndim - 2))
+    added = scale * rng.standard_normal(noisy.shape, np.float32)
+    return noisy + RECORRUPTION * added, noisy - added / RECORRUPTION
 
 
 def fit(network, source: PatchSource, settings: FitSettings, *,
@@ -268,9 +307,11 @@ def fit(network, source: PatchSource, settings: FitSettings, *,
     try:
         while cycle.steps is None or step < cycle.steps:
             batch = draw(source, settings, step)
-            loss = loss_of(network(jt.array(batch.inputs)), jt.array(batch.targets),
-                           jt.array(batch.mask))
-            adam.step(loss, cycle.rate(step))
+            prediction, targets = network(jt.array(batch.inputs)), jt.array(batch.targets)
+            loss = whole = loss_of(prediction, targets, jt.array(batch.mask))
+            if batch.seen is not None:
+                whole = loss_of(prediction, targets, jt.array(batch.mask + batch.seen))
+            adam.step(whole, cycle.rate(step))
             loss = loss.stop_grad()
             jt.sync_all()
             losses.append(loss.item())

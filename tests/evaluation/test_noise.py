@@ -314,3 +314,14 @@ def test_real_camera_jpegs_are_warned_of(shared_data):
         report = noise.analyse(pixels, scale=255)
         assert report.jpeg_grid == (0, 0), path.name
         assert any("JPEG" in line for line in noise.warnings(report)), path.name
+
+
+def test_lone_outliers_are_counted():
+    from restore_cli.evaluation import noise_traces
+
+    rng = np.random.default_rng(3)
+    plane = rng.normal(100, 10, (200, 200)).astype(np.float32)
+    assert noise_traces.spikes(plane, 10) == 0
+    plane[10:190:10, 10:190:10] = 255
+    plane[15:190:10, 15:190:10] = 0
+    assert noise_traces.spikes(plane, 10) == pytest.approx(2 * 18**2 / 198**2, rel=0.02)

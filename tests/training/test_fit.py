@@ -229,3 +229,44 @@ def test_images_that_do_not_go_together(fit):
 def test_settings_that_make_no_sense(fit, values):
     with pytest.raises(UsageError):
         fit.FitSettings(**values)
+
+
+def test_recorrupted_noises_are_uncorrelated(fit):
+    """Input and target carry the signal and noises whose covariance is 0, channel by channel."""
+    rng, sigma = np.random.default_rng(1), (0.5, 2.0)
+    noise = rng.standard_normal((4, 2, 64, 64)).astype(np.float32) * np.reshape(sigma, (1, 2, 1, 1))
+    inputs, targets = fit.recorrupt(noise.astype(np.float32), sigma, rng)
+    for channel, level in enumerate(sigma):
+        a, b = inputs[:, channel].ravel() / level, targets[:, channel].ravel() / level
+        assert np.mean(a * b) == pytest.approx(0, abs=0.1)
+        assert (a.var(), b.var()) == (pytest.approx(1.25, rel=0.05), pytest.approx(5, rel=0.05))
+
+
+def test_recorrupted_batches_hide_pixels_as_well(fit):
+    image = np.ma.array(_noise(1, 64, 64), mask=np.zeros((1, 64, 64), bool))
+    image.mask[:, :8] = True
+
+    class Source:
+        channels = 1
+
+        def patch(self, shape, rng):
+            return image
+
+    settings = fit.FitSettings(batch=2, augment="none", sigma=(0.7,), masking=Masking(percent=6))
+    batch = fit.draw(Source(), settings, 0)
+    blind, seen = batch.mask > 0, batch.seen > 0
+    assert not (blind & seen).any() and (blind | seen)[:, :, 8:].all()
+    assert not (blind | seen)[:, :, :8].any()  # never learned from
+    np.testing.assert_array_equal(batch.targets[blind],
+                                  np.broadcast_to(image.data, blind.shape)[blind])
+    assert (batch.targets != image.data)[seen].all() and (batch.inputs != image.data)[seen].all()
+    assert fit.draw(Source(), replace(settings, sigma=None), 0).seen is None
+
+
+def test_recorruption_does_not_pass_white_noise_on(fit, fresh):
+    """Its loss covers visible pixels too, and still pure noise is not learnt."""
+    network, image = fresh(CONFIG), _noise(1, 256, 256)
+    report = fit.fit(network, fit.ArraySource([image]),
+                     fit.FitSettings(steps=200, batch=8, patch=32, sigma=(1.0,)))
+    assert report.masked_loss >= 0.9
+    assert _output(network, image).std() <= 0.15
