@@ -12,7 +12,7 @@ import numpy as np
 
 from restore_cli.console import Console
 from restore_cli.jobs import denoise_plan, denoise_train, files
-from restore_cli.jobs.denoise_image import Denoiser, Progress
+from restore_cli.jobs.denoise_image import Denoiser, Index, Progress
 from restore_cli.jobs.denoise_network import Loaded, Normalisation
 from restore_cli.jobs.denoise_picture import Moments, Picture, pooled, prepare
 from restore_cli.jobs.denoise_report import Findings, Measure
@@ -22,6 +22,9 @@ from restore_cli.media.images import Image
 from restore_cli.media.samples import row_windows
 from restore_cli.pipeline import buffers, memory
 from restore_cli.pipeline.naming import Item
+
+CUT_OFF = 2.0
+"""Noise this many deviations from a limit of the range keeps its mean (to 1 % of a deviation)."""
 
 
 @dataclass
@@ -152,7 +155,7 @@ class PictureWork:
     def _example(picture: Picture, findings: Findings) -> Example:
         kind = Kind(picture.channels, 2, picture.dtype.name)
         return Example(kind, picture.moments, picture.planes.nbytes,
-                       lambda normalisation: [part_of(picture, normalisation, findings.gaussian)],
+                       lambda normalisation: [part_of(picture, normalisation, findings)],
                        findings.shared)
 
     def compute(self, item: Item, image: Image) -> Result:
@@ -249,10 +252,28 @@ def common(examples: Sequence[Example]) -> Normalisation:
     return Normalisation("fixed", tuple(mean), tuple(std))
 
 
-def part_of(picture: Picture, normalisation: Normalisation,
-            sigma: tuple[float, ...] | None = None) -> Part:
-    """A picture as something patches are cut from; `sigma` as `Part.sigma`."""
+def part_of(picture: Picture, normalisation: Normalisation, findings: Findings) -> Part:
+    """A picture as something patches are cut from.
+
+    Where noise is cut off at a limit of the range, its mean is not what it was before.
+    """
     units = normalisation.units(picture.moments.mean, picture.moments.std, picture.top)
+    low, high = (np.where(share, end, far) for share, end, far in zip(
+        findings.piled, (picture.moments.low, picture.moments.high), (-np.inf, np.inf)))
+    margin = CUT_OFF * np.asarray(findings.report.sigma)
     keep = picture.keep
+
+    def biased(*where: Index) -> np.ndarray:
+        return near(picture.window(*where), low + margin, high - margin)
+
     return Part(picture.shape, units, picture.window,
-                None if keep is None else lambda *where: keep[where], sigma)
+                None if keep is None else lambda *where: keep[where],
+                biased if any(findings.piled) else None, findings.gaussian)
+
+
+def near(planes: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Where the mean of 5x5 pixels of (C, H, W) is below `low` or above `high`, (C,) each."""
+    padded = np.pad(planes, [(0, 0), (2, 2), (2, 2)], mode="edge")
+    rows = sum(padded[:, y:y + planes.shape[1]] for y in range(5))
+    mean = sum(rows[:, :, x:x + planes.shape[2]] for x in range(5)) / 25
+    return (mean < low[:, None, None]) | (mean > high[:, None, None])

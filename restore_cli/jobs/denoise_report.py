@@ -12,7 +12,8 @@ from restore_cli.evaluation import noise
 from restore_cli.evaluation.noise_messages import CROSS_CHANNEL
 from restore_cli.jobs.denoise_picture import Picture
 
-PILED = 0.005  # share of pixels at a limit of the range: their noise is cut off
+PILED = 0.001  # share of pixels at a limit of the range: their noise is cut off
+HALF = 0.5
 SPIKES = 0.001  # share of lone outliers: Gaussian noise has next to none
 PHOTONS = 0.2  # share of the noise's variance that follows the brightness
 _SIDE = 1024  # pixels of the middle that are looked at: enough to tell, and quick
@@ -56,7 +57,7 @@ class Measure:
         across = abs(report.cross_channel or 0.0) > CROSS_CHANNEL
         shared = across and self.trains
         lines = noise.warnings(report, jpeg=lossy, struct=self.struct, shared=shared)
-        return Findings(report, tuple(lines), shared)
+        return Findings(report, tuple(lines), shared, lossy)
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,13 @@ class Findings:
         report: of the noise, in stored values.
         warnings: one sentence each, with what to do.
         shared: the channels share their noise, so the same pixels are hidden in all of them.
+        lossy: the file was compressed with loss.
     """
 
     report: noise.NoiseReport
     warnings: tuple[str, ...] = ()
     shared: bool = False
+    lossy: bool = False
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -83,13 +86,20 @@ class Findings:
         """Deviation of the noise of each channel in stored values if it is white, Gaussian and of
         one strength all over the picture, as far as can be measured; else None."""
         found = self.report
-        if (self.shared or self.warnings or found.clean or found.constant or not found.judged
-                or found.saturated_low + found.saturated_high > PILED or found.spikes > SPIKES):
+        if (self.shared or self.lossy or found.clean or found.constant or not found.judged
+                or found.correlated or found.jpeg_grid or found.enlarged or found.mosaic
+                or found.spikes > SPIKES or max(self.piled) > HALF):
             return None
         sigma = np.asarray(found.sigma)
         if (abs(np.asarray(found.offset) / sigma**2 - 1) > PHOTONS).any():
             return None
         return tuple(sigma.tolist())
+
+    @property
+    def piled(self) -> tuple[float, float]:
+        """Share of pixels whose noise is cut off at the lowest and at the highest value."""
+        found = self.report.saturated_low, self.report.saturated_high
+        return tuple(share if share > PILED else 0.0 for share in found)
 
     def leak(self, loss: float, std: np.ndarray) -> tuple[str, ...]:
         """A warning, unless it was given already, when a loss is below what noise allows.

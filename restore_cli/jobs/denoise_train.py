@@ -67,6 +67,7 @@ class Part:
         units: the map of its channels to the network's units.
         cut: given one slice an axis, returns (C, ...) stored values, all finite.
         keep: given the same, where the network must not learn (True), or None.
+        biased: given the same, where the noise does not have the mean 0, or None.
         sigma: standard deviation of its noise, one a channel in stored values, where that is
             white and Gaussian; else None.
     """
@@ -75,6 +76,7 @@ class Part:
     units: Units
     cut: Callable[..., np.ndarray]
     keep: Callable[..., np.ndarray] | None = None
+    biased: Callable[..., np.ndarray] | None = None
     sigma: tuple[float, ...] | None = None
 
     @property
@@ -89,10 +91,11 @@ class Patches:
     Args:
         parts: of equal channels.
         channels: of a patch.
+        wary: biased pixels are masked, too.
     """
 
-    def __init__(self, parts: Sequence[Part], channels: int):
-        self.parts, self.channels = list(parts), channels
+    def __init__(self, parts: Sequence[Part], channels: int, wary: bool = False):
+        self.parts, self.channels, self.wary = list(parts), channels, wary
         self._until = np.cumsum([part.size for part in self.parts])
 
     @property
@@ -119,9 +122,11 @@ class Patches:
                       for start, side, n in zip(starts, shape, part.shape))
         values = part.units.to_network(part.cut(*where))
         lacking = [(0, side - have) for side, have in zip(shape, values.shape[1:])]
-        if part.keep is None:
+        masks = [part.keep, part.biased if self.wary else None]
+        masks = [mask(*where) for mask in masks if mask is not None]
+        if not masks:
             return np.pad(values, [(0, 0), *lacking], mode="reflect")
-        keep = np.broadcast_to(part.keep(*where), values.shape)
+        keep = np.logical_or.reduce([np.broadcast_to(mask, values.shape) for mask in masks])
         return np.ma.array(np.pad(values, [(0, 0), *lacking], mode="reflect"),
                            mask=np.pad(keep, [(0, 0), *lacking], mode="reflect"))
 
@@ -189,16 +194,28 @@ def train(loaded: Loaded, source: Patches, recipe: Recipe, *, shared: bool = Fal
     from restore_cli.training import fit
 
     warm = bool(loaded.metadata)
+    source.wary = warm and any(part.biased is not None for part in source.parts)
     sigma = source.sigma if recipe.recorrupt and recipe.struct is None else None
     settings = fit.FitSettings(
         steps=recipe.steps, seconds=recipe.seconds, patch=patch_shape(loaded),
         batch=BATCH[loaded.dims], lr=WARM_RATE if warm else COLD_RATE,
         masking=recipe.masking(shared), seed=recipe.seed, augment=recipe.augment,
         sigma=sigma)
-    report = fit.fit(loaded.network, source, settings, on_step=on_step)
+    report = fit.fit(loaded.network, source, settings, on_step=on_step,
+                     teacher=_copy(loaded) if source.wary else None)
     loaded.network.eval()
     return Trained(report.steps, report.seconds, report.repeatable, float(report.masked_loss),
                    recipe.seed, loaded.name, sigma is not None)
+
+
+def _copy(loaded: Loaded) -> Any:
+    """The network as it is now."""
+    from restore_cli.nets import registry
+
+    network = registry.build(loaded.arch, loaded.config)
+    network.load_state_dict({key: value.numpy() for key, value in
+                             loaded.network.state_dict().items()})
+    return network
 
 
 def metadata(loaded: Loaded, recipe: Recipe, trained: Trained, images: int) -> dict[str, str]:

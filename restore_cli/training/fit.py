@@ -26,6 +26,7 @@ from restore_cli.training.n2v import LOSSES
 COMPILING = 2  # first steps, in which kernels are compiled, are not timed
 WATCHED = 50  # latest steps whose pace is watched
 SLOWER = 1.15  # a run this much over its time is cut short
+TAUGHT = 1.0  # weight of a teacher's pixel, in parts of an average one's
 RECORRUPTION = 0.5  # noise added to inputs, in parts of the image's own
 
 
@@ -237,9 +238,15 @@ class Cycle:
 
 @dataclass(frozen=True)
 class Drawn(Masked):
-    """A batch, and where else than at its blind pixels the loss looks (1), or None."""
+    """A batch, and more about its pixels.
+
+    Attributes:
+        seen: 1 at pixels that are not blind and are learned from, or None.
+        masked: True at pixels that are not learned from, or None where there are none.
+    """
 
     seen: np.ndarray | None = None
+    masked: np.ndarray | None = None
 
 
 def draw(source: PatchSource, settings: FitSettings, step: int) -> Drawn:
@@ -254,12 +261,13 @@ def draw(source: PatchSource, settings: FitSettings, step: int) -> Drawn:
     # Hidden last, when every patch is turned as the network will see it.
     batch = manipulate(inputs, settings.masking, rng)
     seen = None if settings.sigma is None else 1 - batch.mask
-    for slot, patch in enumerate(patches):
-        unusable = np.ma.getmaskarray(patch)
-        batch.mask[slot][unusable] = 0
-        if seen is not None:
-            seen[slot][unusable] = 0
-    return Drawn(batch.inputs, np.where(batch.mask > 0, noisy, targets), batch.mask, seen)
+    masked = np.stack([np.ma.getmaskarray(patch) for patch in patches])
+    if not masked.any():
+        masked = None
+    for weights in (batch.mask, seen):
+        if masked is not None and weights is not None:
+            weights[masked] = 0
+    return Drawn(batch.inputs, np.where(batch.mask > 0, noisy, targets), batch.mask, seen, masked)
 
 
 def recorrupt(noisy: np.ndarray, sigma: Sequence[float], rng: np.random.Generator
@@ -285,7 +293,7 @@ def recorrupt(noisy: np.ndarray, sigma: Sequence[float], rng: np.random.Generato
 
 def fit(network, source: PatchSource, settings: FitSettings, *,
         on_step: Callable[[FitProgress], None] | None = None,
-        clock: Callable[[], float] = time.monotonic) -> FitReport:
+        clock: Callable[[], float] = time.monotonic, teacher=None) -> FitReport:
     """Trains a network to predict pixels that it cannot see (Noise2Void, CVPR 2019).
 
     Args:
@@ -295,6 +303,8 @@ def fit(network, source: PatchSource, settings: FitSettings, *,
         settings: how to train.
         on_step: called after each update.
         clock: seconds that only grow.
+        teacher: a network whose output is learned where pixels of a patch are masked; without it
+            they are not learned from, and what the network makes of such places drifts.
 
     Raises:
         InputError: the loss is no longer a number.
@@ -307,10 +317,16 @@ def fit(network, source: PatchSource, settings: FitSettings, *,
     try:
         while cycle.steps is None or step < cycle.steps:
             batch = draw(source, settings, step)
-            prediction, targets = network(jt.array(batch.inputs)), jt.array(batch.targets)
-            loss = whole = loss_of(prediction, targets, jt.array(batch.mask))
-            if batch.seen is not None:
-                whole = loss_of(prediction, targets, jt.array(batch.mask + batch.seen))
+            inputs, targets = jt.array(batch.inputs), batch.targets
+            prediction = network(inputs)
+            loss = whole = loss_of(prediction, jt.array(targets), jt.array(batch.mask))
+            weights = batch.mask if batch.seen is None else batch.mask + batch.seen
+            if teacher is not None and batch.masked is not None:
+                with jt.no_grad():
+                    targets = np.where(batch.masked, teacher(inputs).numpy(), targets)
+                weights = weights + TAUGHT * batch.masked * weights.sum() / weights.size
+            if weights is not batch.mask:
+                whole = loss_of(prediction, jt.array(targets), jt.array(weights))
             adam.step(whole, cycle.rate(step))
             loss = loss.stop_grad()
             jt.sync_all()

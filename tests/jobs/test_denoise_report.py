@@ -32,7 +32,8 @@ def test_what_is_something_else(picture):
     assert _sigma(picture + smooth) is None
     hot = rng.random(picture.shape) < 0.01
     assert _sigma(np.where(hot, 255, picture + noise / 4)) is None
-    assert _sigma(np.clip(picture - 60 + noise, 0, 255)) is None  # cut off at black
+    assert _sigma(np.where(hot, 0, 200) + noise * 0) is None
+    assert _sigma(np.rint(picture + noise), top=255.0) is not None
 
 
 def test_parts_with_the_same_noise_share_it():
@@ -46,3 +47,22 @@ def test_parts_with_the_same_noise_share_it():
     assert Patches([part((5.0,)), part((5.2,))], 1).sigma == pytest.approx((0.51,))
     assert Patches([part((5.0,)), part((5.0,), 20.0)], 1).sigma is None
     assert Patches([part((5.0,)), part(None)], 1).sigma is None
+
+
+def test_places_where_noise_is_cut_off():
+    from restore_cli.jobs import denoise_pictures
+    from restore_cli.jobs.denoise_network import Normalisation
+    from restore_cli.media.images import Image
+    from restore_cli.media.metadata import Metadata
+
+    clean = np.full((96, 96), 120.0)
+    clean[:, :40] = 5
+    noisy = clean + np.random.default_rng(0).normal(0, 15, clean.shape)
+    pixels = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)[..., None]
+    picture = denoise_pictures.prepare(Image(pixels, "grey", Metadata(), "PNG", 8))
+    findings = Measure().picture(picture)
+    assert findings.piled[0] > 0.1 and findings.piled[1] == 0
+    part = denoise_pictures.part_of(picture, Normalisation(), findings)
+    biased = part.biased(slice(0, 96), slice(0, 96))[0]
+    assert biased[:, :36].all() and not biased[:, 46:].any()
+    assert part.keep is None
