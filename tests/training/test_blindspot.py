@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DATA
 
 from restore_cli.errors import ShapeError, UsageError
 from restore_cli.training.degradations import blindspot
 from restore_cli.training.degradations.blindspot import MANIPULATORS, Masking, Struct
+
+DATA = Path(__file__).parents[1] / "data" / "n2v"
 
 
 def test_stratified_coordinates_are_the_published_ones(golden):
@@ -167,7 +169,7 @@ def test_a_patch_too_small_for_a_box_still_has_a_blind_pixel():
 
 def test_the_loss_looks_at_blind_pixels_only_unlike_the_seeds():
     """The seed turns a patch after hiding its "centre" and looks at the same place as before."""
-    cases = json.loads((DATA / "n2v" / "seed_blindspot_leak.json").read_text())
+    cases = json.loads((DATA / "seed_blindspot_leak.json").read_text())
     leaks = sum(case["blind"] != case["loss_at"] for case in cases)
     assert leaks == 6
     patch = np.random.default_rng(0).random((64, 64), np.float32)
