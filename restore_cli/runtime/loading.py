@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import warnings
 from types import ModuleType
 
 from restore_cli.runtime import guard
@@ -39,6 +40,9 @@ def load(plan: Plan, *, compilers: int = 1) -> ModuleType:
     flags.use_parallel_op_compiler = min(plan.cores, 16) if _quiet_cerr() else 0
     _keep_memory()
     set_threads(plan.threads)
+    # Jittor's kernels are linked with fast-math start-up code, which switches subnormal numbers
+    # off; NumPy tells so on stderr whenever something asks for the limits of a type.
+    warnings.filterwarnings("ignore", message="The value of the smallest subnormal")
     return jittor
 
 

@@ -172,7 +172,7 @@ def test_fix_cannot_install_a_compiler(report, here):
 def test_warm(report, monkeypatch):
     warmed = []
     monkeypatch.setitem(doctor_warm.WARMERS, "upscale",
-                        lambda device, console: warmed.append(device))
+                        warmed.append)
     status, _, records = report(device="cpu", warm=("upscale",))
     assert status == 0 and warmed == ["cpu"]
     assert any(record.get("warmed") == "upscale" for record in records)
@@ -201,6 +201,26 @@ def test_warm_upscale_leaves_nothing_to_compile(engine, tmp_path):
         weights=str(doctor_warm._weights("upscale", tmp_path)),
         output=str(tmp_path / "b.png")), console)
     assert Image.open(tmp_path / "b.png").size == (63, 69)
+    assert kernels_compiled() == before
+
+
+def test_warm_denoise_leaves_nothing_to_compile(engine, tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    from restore_cli.jobs import denoise
+    from restore_cli.runtime.engine import kernels_compiled
+
+    console = Console(stdout=io.BytesIO(), stderr=io.StringIO())
+    assert "denoise is ready" in doctor_warm.warm("denoise", console)
+    assert "warning" not in console.stderr.getvalue()
+    before = kernels_compiled()
+    for name, shape in (("grey", (70, 90)), ("colour", (70, 90, 3))):
+        pixels = np.random.default_rng(0).normal(128, 20, shape).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        request = denoise.DenoiseRequest(inputs=[str(tmp_path / f"{name}.png")], steps=3,
+                                         device="cpu")
+        assert denoise.run(request, console) == 0, console.stderr.getvalue()
     assert kernels_compiled() == before
 
 
