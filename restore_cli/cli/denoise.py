@@ -24,7 +24,7 @@ def denoise(
         "--quick", help="No training: the shipped weights, which know noise in general, at once.",
         rich_help_panel=TRAINING)] = False,
     time: Annotated[Optional[float], typer.Option(
-        "--time", metavar="SECONDS", help="How long a training may take; default: 60.",
+        "--time", metavar="SECONDS", help="How long a training may take; default: 30.",
         rich_help_panel=TRAINING)] = None,
     steps: Annotated[Optional[int], typer.Option(
         "--steps", min=1, help="Training steps instead of a time; with the same --seed the result "

@@ -63,7 +63,7 @@ def n2v(
         "--tta", help="Mean over the eight flips and turns: a little better, eight times the "
         "work.", rich_help_panel=RESTORING)] = False,
     time: Annotated[Optional[float], typer.Option(
-        "--time", metavar="SECONDS", help="How long each self-training may take; default: 60. "
+        "--time", metavar="SECONDS", help="How long each self-training may take; default: 30. "
         "Scores then depend on the machine.", rich_help_panel=TRAINING)] = None,
     steps: Annotated[Optional[int], typer.Option(
         "--steps", min=1, help="Training steps instead of a time: the same scores again.",

@@ -15,12 +15,12 @@ from restore_cli.errors import ShapeError, UsageError
 from restore_cli.jobs.denoise_network import Loaded, Units
 from restore_cli.training.degradations.blindspot import Masking, Struct
 
-SECONDS = 60.0
+SECONDS = 30.0
 """A training's budget unless the user gives another."""
 
 BATCH = {2: 4, 3: 2}
 PATCH, DEPTH = 64, 16
-WARM_RATE, COLD_RATE = 5e-4, 1e-3
+WARM_RATE, COLD_RATE = 3e-4, 1e-3
 ALIKE = 1.1
 """Noise whose deviations differ by no more than this counts as the same."""
 

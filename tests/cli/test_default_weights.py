@@ -39,3 +39,34 @@ def test_photograph_is_enlarged_better_than_by_bicubic(engine, restore, tmp_path
     assert metrics.psnr(ours, true) > metrics.psnr(plain, true) + gain
     # No colour cast: each channel keeps its mean.
     np.testing.assert_allclose(ours.mean((0, 1)), plain.mean((0, 1)), atol=2 / 255)
+
+
+@pytest.mark.parametrize("name, gain", [("camera.png", 7.0), ("astronaut.png", 7.5)])
+def test_noise_is_removed_without_training(engine, restore, tmp_path, name, gain):
+    photo = Image.open(PHOTOS / name).crop((130, 20, 322, 212))
+    true = np.asarray(photo, np.float64)
+    noisy = true + np.random.default_rng(0).normal(0, 25, true.shape)
+    Image.fromarray(np.clip(np.rint(noisy), 0, 255).astype(np.uint8)).save(tmp_path / "noisy.png")
+    status, _, err = restore("denoise", tmp_path / "noisy.png", "--quick", "-o",
+                             tmp_path / "clean.png", "--device", "cpu")
+    assert status == ExitStatus.OK, err
+    before, after = (np.asarray(Image.open(tmp_path / f"{p}.png"), np.float64) / 255
+                     for p in ("noisy", "clean"))
+    assert metrics.psnr(after, true / 255) > metrics.psnr(before, true / 255) + gain
+    np.testing.assert_allclose(after.mean((0, 1)), before.mean((0, 1)), atol=2 / 255)
+
+
+def test_training_goes_on_from_there(engine, restore, tmp_path):
+    """A few steps on the image itself do not undo what the shipped weights know."""
+    true = np.asarray(Image.open(PHOTOS / "camera.png").crop((130, 20, 322, 212)), np.float64)
+    noisy = true + np.random.default_rng(0).normal(0, 25, true.shape)
+    Image.fromarray(np.clip(np.rint(noisy), 0, 255).astype(np.uint8)).save(tmp_path / "noisy.png")
+    scores = {}
+    for how in (("--quick",), ("--steps", 60), ("--steps", 60, "--cold")):
+        target = tmp_path / f"{'_'.join(map(str, how))}.png"
+        status, _, err = restore("denoise", tmp_path / "noisy.png", *how, "-o", target,
+                                 "--device", "cpu")
+        assert status == ExitStatus.OK, err
+        scores[how] = metrics.psnr(np.asarray(Image.open(target), np.float64) / 255, true / 255)
+    quick, warm, cold = scores.values()
+    assert warm > quick - 0.2 and warm > cold + 1
