@@ -300,5 +300,5 @@ def _check_model_out(request: DenoiseRequest, items: list[Item]) -> None:
 def _describe(record: dict[str, Any]) -> str:
     size = "x".join(map(str, record["size"]))
     trained = record.get("training")
-    how = f"{trained['steps']} steps" if trained else record["network"]
+    how = f"{trained['steps']} steps" if trained else record["network"] or "unchanged"
     return f"{record['source']} -> {record['output']}  {size}  {how}  {record['seconds']:.1f} s"

@@ -209,7 +209,7 @@ class PictureWork:
         loaded, trained = self.context.train(example.kind, example.parts(normalisation),
                                              normalisation, example.shared)
         self.context.console.info(f"{item.source}: {trained}")
-        self.context.warn(item, before.leak(trained.loss, picture.moments.std))
+        self.context.warn(item, before.leak(trained.loss, trained.steps, picture.moments.std))
         session.keep(loaded, trained, 1)
         return loaded, trained
 

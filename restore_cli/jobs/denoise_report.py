@@ -16,6 +16,7 @@ PILED = 0.001  # share of pixels at a limit of the range: their noise is cut off
 HALF = 0.5
 SPIKES = 0.001  # share of lone outliers: Gaussian noise has next to none
 PHOTONS = 0.2  # share of the noise's variance that follows the brightness
+LEAST_STEPS = 100  # of a training whose loss is judged
 _SIDE = 1024  # pixels of the middle that are looked at: enough to tell, and quick
 
 
@@ -101,14 +102,15 @@ class Findings:
         found = self.report.saturated_low, self.report.saturated_high
         return tuple(share if share > PILED else 0.0 for share in found)
 
-    def leak(self, loss: float, std: np.ndarray) -> tuple[str, ...]:
+    def leak(self, loss: float, steps: int, std: np.ndarray) -> tuple[str, ...]:
         """A warning, unless it was given already, when a loss is below what noise allows.
 
         Args:
-            loss: masked, in units of `std`.
+            loss: masked, in units of `std`, mean over the last tenth of a training.
+            steps: of that training; the loss of a short one is a matter of chance.
             std: stored values that are 1 in the network's units, of each channel.
         """
-        if self.report.clean or self.report.correlated:
+        if steps < LEAST_STEPS or self.report.clean or self.report.correlated:
             return ()
         sigma = np.asarray(self.report.sigma) / np.where(std > 0, std, 1)
         line = noise.blind_floor(loss, (sigma**2).tolist())

@@ -252,7 +252,7 @@ class StackWork:
         loaded, trained = context.train(example.kind, example.parts(normalisation),
                                         normalisation, example.shared)
         context.console.info(f"{item.source}: {trained}")
-        context.warn(item, before.leak(trained.loss, sample.moments.std))
+        context.warn(item, before.leak(trained.loss, trained.steps, sample.moments.std))
         session.keep(loaded, trained, 1)
         return loaded, trained
 

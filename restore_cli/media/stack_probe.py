@@ -106,10 +106,8 @@ def _from_series(file, kind: str, pages: list[stack_pages.Page], path: Path | No
         _declared(file, kind, pages, path)
         return None
     series = every[0]
-    if kind == "shaped" and len(every) > 1 and all(
-            one.shape == series.shape and one.dtype == series.dtype and len(one) == 1
-            for one in every):
-        return None  # pages written one at a time are one stack, not one stack each
+    if kind == "shaped" and len(every) > 1 and all(len(one) == 1 for one in every):
+        return None  # pages written one at a time are one stack (or uneven), not one stack each
     if series.transform is not None:
         raise InputError(f"is a {_KINDS[kind]} file in an encoding that is not supported",
                          path=path)

@@ -25,11 +25,12 @@ def test_rows_over_pages_are_refused(tmp_path):
     (values((9, 8), "uint8"), "page 3 is 8x9, 8 bits, page 1"),
     (values((9, 8), "int16"), "page 3 is 8x9, 16 bits signed, page 1"),
     (values((9, 8, 3)), "page 3 is 8x9, 3 samples, 16 bits, page 1")])
-def test_pages_of_different_kinds_are_refused(tmp_path, other, words):
+@pytest.mark.parametrize("metadata", [None, {}])  # plain pages, and tifffile's, each a series
+def test_pages_of_different_kinds_are_refused(tmp_path, other, words, metadata):
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         for page in (values((9, 8)), values((9, 8)), other, values((9, 8))):
             writer.write(page, photometric="rgb" if page.ndim == 3 else "minisblack",
-                         metadata=None)
+                         metadata=metadata)
     with pytest.raises(InputError, match=words):
         open_stack(tmp_path / "a.tif")
 
