@@ -63,7 +63,7 @@ def _floats(arch: str, config: dict[str, Any]) -> tuple[float, float]:
     if config.get("independent_channels", True):
         width *= config.get("in_channels", 1)
     if config.get("conv_dims", 2) == 3:
-        return 18.0 * width, 40.0 * width
+        return 18.0 * width, 60.0 * width
     return 8.0 * width, 24.0 * width
 
 

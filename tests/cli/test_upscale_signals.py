@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
+from processes import begin
 from upscale_weights import make
 
 from restore_cli.media import images
@@ -24,9 +24,8 @@ def start(tmp_path):
     (tmp_path / "work").mkdir()
 
     def go(*arguments, **streams):
-        return subprocess.Popen(
-            [sys.executable, "-m", "restore_cli", "upscale", *arguments, "--weights", str(weights),
-             "--device", "cpu"], cwd=tmp_path / "work", stderr=subprocess.PIPE, **streams)
+        return begin("upscale", *arguments, "--weights", str(weights), "--device", "cpu",
+                     cwd=tmp_path / "work", **streams)
 
     return go
 
