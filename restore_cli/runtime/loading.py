@@ -36,8 +36,9 @@ def load(plan: Plan, *, compilers: int = 1) -> ModuleType:
     if plan.jittor_path:
         flags.jittor_path = plan.jittor_path
     flags.use_cuda = int(plan.device != "cpu")
-    # Kernels are compiled side by side where Jittor's own progress lines can be kept quiet.
-    flags.use_parallel_op_compiler = min(plan.cores, 16) if _quiet_cerr() else 0
+    # Jittor's threads that compile kernels side by side race in its relay of fused operators
+    # (VarRelayManager): now and then a first run crashed there, or hung in the exit handlers.
+    flags.use_parallel_op_compiler = 0
     _keep_memory()
     set_threads(plan.threads)
     # Jittor's kernels are linked with fast-math start-up code, which switches subnormal numbers
@@ -106,29 +107,3 @@ def _keep_memory() -> None:
     threshold, trim = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
     mallopt(threshold, 1 << 30)
     mallopt(trim, (1 << 31) - 1)
-
-
-def _quiet_cerr() -> bool:
-    """Puts C++'s std::cerr into its failed state, in which it drops what is written to it.
-
-    Jittor's parallel compiler writes progress there that no setting stops, over progress bars
-    and into logs. Errors do not need the stream: they arrive as exceptions, and the compiler's
-    output is in compiler.log. False where the C++ library is another than GCC's.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        library = ctypes.CDLL("libstdc++.so.6")
-        cerr = ctypes.addressof(ctypes.c_char.in_dll(library, "_ZSt4cerr"))
-        clear = library._ZNSt9basic_iosIcSt11char_traitsIcEE5clearESt12_Ios_Iostate
-    except (OSError, ValueError, AttributeError):
-        return False
-    table = ctypes.c_void_p.from_address(cerr).value
-    if not table:  # not constructed: nothing in this process uses it
-        return False
-    # The stream's virtual base std::basic_ios lies as far from it as its table says, three
-    # words before the table's address (Itanium C++ ABI); badbit is 1.
-    offset = ctypes.c_ssize_t.from_address(table - 3 * ctypes.sizeof(ctypes.c_void_p)).value
-    clear.argtypes, clear.restype = [ctypes.c_void_p, ctypes.c_int], None
-    clear(cerr + offset, 1)
-    return True
