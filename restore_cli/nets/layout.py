@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Mapping
 
 from restore_cli.errors import WeightsError, did_you_mean
+from restore_cli.nets.led import shapes as led
 from restore_cli.nets.liif import shapes as liif
 from restore_cli.nets.n2v import shapes as n2v
 
@@ -65,9 +66,18 @@ def _n2v_family(name: str) -> Callable[[Mapping[str, Any]], Layout]:
     return make
 
 
+def _led_family(name: str) -> Callable[[Mapping[str, Any]], Layout]:
+    def make(config: Mapping[str, Any]) -> Layout:
+        facts = led.describe(name, config)
+        return Layout(facts.shapes, frozenset(), facts.radius, facts.align, 1)
+
+    return make
+
+
 ARCHITECTURES: dict[str, Callable[[Mapping[str, Any]], Layout]] = {
     **{name: _liif_family(name) for name in liif.NAMES},
     **{name: _n2v_family(name) for name in n2v.NAMES},
+    **{name: _led_family(name) for name in led.NAMES},
 }
 
 

@@ -15,6 +15,8 @@ BUILDERS = {
     "n2v-unet": "restore_cli.nets.n2v.unet",
     **dict.fromkeys(("rednet10", "rednet20", "rednet30"), "restore_cli.nets.n2v.rednet"),
     "n2v-field": "restore_cli.nets.n2v.field",
+    **{f"led-{name}": f"restore_cli.nets.led.{name}"
+       for name in ("unet", "cunet", "nafnet", "restormer")},
 }
 
 __all__ = ["BUILDERS", "Layout", "build", "layout", "names"]
