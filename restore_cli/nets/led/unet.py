@@ -59,31 +59,29 @@ class UNet(Network):
         expect("x", x, f"(N, {self._config['inchannels']}, H, W)", None,
                self._config["inchannels"], None, None)
         x, (rows, columns) = padded(x, shapes.ALIGN)
-        return self._run(x)[:, :, rows, columns]
+        return self.conv10_1(self.features(x))[:, :, rows, columns]
 
     def _add(self, level: int, inputs: int, width: int, rep: Any) -> None:
         setattr(self, f"conv{level}_1", repnr.conv(inputs, width, 3, rep))
         setattr(self, f"conv{level}_2", repnr.conv(width, width, 3, rep))
 
-    def _run(self, x: jt.Var) -> jt.Var:
-        return self.conv10_1(self.features(x))
-
-    def features(self, x: jt.Var) -> jt.Var:
+    def features(self, x: jt.Var, control: jt.Var | None = None) -> jt.Var:
         """What the last convolution sees; `x` has sides that are multiples of 16."""
         skips = []
         for level in range(1, shapes.LEVELS + 2):
-            x = max_pool(x) if skips else x
-            x = self._level(level, x)
-            skips.append(x)
+            x, skip = self._level(level, max_pool(x) if skips else x, control)
+            skips.append(skip)
         skips.pop()
         for level in range(shapes.LEVELS + 2, 2 * shapes.LEVELS + 2):
             x = getattr(self, f"upv{level}")(x)
-            x = self._level(level, jt.concat([x, skips.pop()], dim=1))
+            x, _ = self._level(level, jt.concat([x, skips.pop()], dim=1), control)
         return x
 
-    def _level(self, level: int, x: jt.Var) -> jt.Var:
+    def _level(self, level: int, x: jt.Var, control: jt.Var | None) -> tuple[jt.Var, jt.Var]:
+        """The level's output, and what goes over the skip connection."""
         x = leaky(getattr(self, f"conv{level}_1")(x))
-        return leaky(getattr(self, f"conv{level}_2")(x))
+        x = leaky(getattr(self, f"conv{level}_2")(x))
+        return x, x
 
 
 def build(name: str, config: Mapping[str, Any]) -> UNet:
