@@ -1,0 +1,311 @@
+"""A camera's RAW file as a Bayer mosaic with all that is needed to work on it and to write it.
+
+Everything per colour is in the order of the packed planes: R, G1, B, G2 (see `bayer`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from restore_cli.errors import InputError, ShapeError
+from restore_cli.media import bayer, raw_file, raw_tags
+from restore_cli.media.bayer import Pattern
+from restore_cli.media.raw_file import EXTENSIONS
+from restore_cli.media.raw_tags import Tags
+
+if TYPE_CHECKING:
+    import rawpy
+
+__all__ = ["EXTENSIONS", "Raw", "XYZ_FROM_SRGB", "camera_to_srgb", "read"]
+
+# Linear sRGB to XYZ for D65, with the digits dcraw and LibRaw use.
+XYZ_FROM_SRGB = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169],
+                          [0.019334, 0.119193, 0.950227]])
+_COLOR_MATRICES, _ILLUMINANTS = (50722, 50721, 52531), (50779, 50778, 52529)
+_D65 = 21
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """A decoded file; nothing of it stays open.
+
+    Attributes:
+        path: the file.
+        mosaic: uint16 (H, W), the visible area as stored.
+        pattern: order of the mosaic, seen from its top-left pixel.
+        black, white: float64 (4,), stored values of no light and of saturation; white is above
+            black.
+        balance: float64 (4,), gains that make the camera's own choice of white neutral, G1 = 1;
+            always positive.
+        daylight: the same for daylight.
+        balance_known: the file told the camera's white; else `balance` is daylight's.
+        to_srgb: float64 (3, 3), balanced camera colours to linear sRGB (rows add up to 1), or
+            None when neither file nor LibRaw knows the camera's colours.
+        xyz_to_camera: float64 (3, 3), XYZ (D65) to unbalanced camera colours, or None.
+        flip: how the picture is turned for display, as LibRaw says it: 0 not, 3 by half, 5 left
+            by a quarter, 6 right by a quarter.
+        iso, seconds, aperture, focal_length: None when unknown; focal length in mm.
+        make, model, lens, serial, artist: "" when unknown.
+        taken: by the camera's clock, without time zone.
+        bits: bits that the white level fills.
+        margins: (top, left) of the visible area in the sensor's frame.
+        crop: (top, left, height, width) the maker shows of the visible area, or None.
+        aspect: width of a pixel divided by its height.
+        tags: the file's TIFF and EXIF directories, as far as it has such.
+    """
+
+    path: Path
+    mosaic: np.ndarray = field(repr=False)
+    pattern: Pattern
+    black: np.ndarray
+    white: np.ndarray
+    balance: np.ndarray
+    daylight: np.ndarray
+    balance_known: bool
+    to_srgb: np.ndarray | None
+    xyz_to_camera: np.ndarray | None
+    flip: int
+    iso: float | None
+    seconds: float | None
+    aperture: float | None
+    focal_length: float | None
+    make: str
+    model: str
+    lens: str
+    serial: str
+    artist: str
+    taken: datetime | None
+    bits: int
+    margins: tuple[int, int]
+    crop: tuple[int, int, int, int] | None
+    aspect: float
+    tags: Tags = field(repr=False)
+
+    @property
+    def camera(self) -> str:
+        """Make and model as people say them: "NIKON D850", not "NIKON CORPORATION NIKON D850"."""
+        brand = self.make.split(" ")[0]
+        if brand and self.model.lower().startswith(brand.lower()):
+            return self.model
+        return f"{self.make} {self.model}".strip()
+
+    @property
+    def exposure(self) -> float | None:
+        """ISO times seconds, None when one of them is unknown."""
+        return self.iso * self.seconds if self.iso and self.seconds else None
+
+    def planes(self) -> np.ndarray:
+        """float32 (4, H // 2, W // 2): black is 0, white 1; noise goes below 0, defects above 1."""
+        packed = bayer.pack(self.mosaic, self.pattern).astype(np.float32)
+        for plane, black, white in zip(packed, self.black, self.white, strict=True):
+            plane -= np.float32(black)
+            plane /= np.float32(white - black)
+        return packed
+
+    def mosaic_of(self, planes: np.ndarray, *, black: np.ndarray | float | None = None,
+                  white: np.ndarray | float | None = None,
+                  original_edge: bool = True) -> np.ndarray:
+        """The mosaic of changed planes; the reverse of `planes()`.
+
+        Args:
+            planes: float32 (4, H // 2, W // 2), black 0, white 1.
+            black, white: stored values of 0 and of 1, one number or four in plane order; None
+                takes the file's own.
+            original_edge: fill the odd last row and column, which no plane holds, from the file;
+                False repeats the last row and column of the same colours instead, which is right
+                when the planes were brightened or the file is noisy.
+
+        Returns:
+            uint16 (H, W), rounded and clipped to 0..65535.
+
+        Raises:
+            ShapeError: planes of another size.
+        """
+        low = self.black if black is None else np.broadcast_to(np.asarray(black, float), (4,))
+        high = self.white if white is None else np.broadcast_to(np.asarray(white, float), (4,))
+        height, width = self.mosaic.shape
+        if planes.shape != (4, height // 2, width // 2):
+            raise ShapeError("planes", f"(4, {height // 2}, {width // 2})", planes.shape)
+        mosaic = np.empty_like(self.mosaic)
+        for plane, (row, column), b, w in zip(planes, self.pattern.offsets, low, high,
+                                              strict=True):
+            mosaic[row:height // 2 * 2:2, column:width // 2 * 2:2] = _stored(plane, b, w)
+        if height % 2:
+            mosaic[-1] = (self._edge(height - 1, slice(0, width), low, high) if original_edge
+                          or height < 3 else mosaic[-3])
+        if width % 2:
+            mosaic[:, -1] = (self._edge(slice(0, height), width - 1, low, high) if original_edge
+                             or width < 3 else mosaic[:, -3])
+        return mosaic
+
+    def _edge(self, row: int | slice, column: int | slice, low: np.ndarray, high: np.ndarray
+              ) -> np.ndarray:
+        """One line of the file's mosaic on another scale."""
+        line = self.mosaic[row, column].astype(np.float64)
+        first = (row if isinstance(row, int) else 0, column if isinstance(column, int) else 0)
+        along = 0 if isinstance(row, slice) else 1
+        for start in (0, 1):
+            at = [first[0] % 2, first[1] % 2]
+            at[along] = start
+            i = self.pattern.offsets.index((at[0], at[1]))
+            line[start::2] = (line[start::2] - self.black[i]) / (self.white[i] - self.black[i])
+            line[start::2] = line[start::2] * (high[i] - low[i]) + low[i]
+        return np.clip(np.rint(line), 0, 65535).astype(np.uint16)
+
+
+def read(path: str | Path) -> Raw:
+    """Reads a Bayer RAW file.
+
+    Raises:
+        InputError: one line that says what the file is, when it is no readable Bayer RAW.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError
+        tags = raw_tags.read(path)
+        raw_file.check_file(path, tags)
+    except OSError as error:
+        raise raw_file.unreadable(error, path) from error
+    except ValueError:  # a zero byte in the name
+        raise InputError("no such file", path=str(path).replace("\0", "\\0")) from None
+    with raw_file.opened(path, tags) as opened:
+        return _take(opened, path, tags)
+
+
+def camera_to_srgb(xyz_to_camera: np.ndarray) -> np.ndarray | None:
+    """Balanced camera colours to linear sRGB from the XYZ to camera matrix, as dcraw does.
+
+    Returns:
+        float64 (3, 3) whose rows add up to 1, or None when the matrix has no inverse.
+    """
+    forward = np.asarray(xyz_to_camera, np.float64)[:3] @ XYZ_FROM_SRGB
+    sums = forward.sum(axis=1, keepdims=True)
+    if not np.isfinite(forward).all() or (np.abs(sums) < 1e-6).any():
+        return None
+    try:
+        return np.linalg.inv(forward / sums)
+    except np.linalg.LinAlgError:
+        return None
+
+
+def _stored(plane: np.ndarray, black: float, white: float) -> np.ndarray:
+    values = plane * np.float32(white - black)
+    values += np.float32(black)
+    np.rint(values, out=values)
+    np.clip(values, 0, 65535, out=values)
+    return values.astype(np.uint16)
+
+
+def _take(opened: rawpy.RawPy, path: Path, tags: Tags) -> Raw:
+    sizes = opened.sizes
+    pattern = bayer.PATTERNS[raw_file.check_mosaic(opened, path, tags)]
+    codes = [opened.raw_color(sizes.top_margin + y, sizes.left_margin + x)
+             for y, x in pattern.offsets]
+    black = np.array(opened.black_level_per_channel, np.float64)[codes]
+    raw_file.check_rows(opened.raw_image, float(black.min()), path)
+    white = _white(opened, codes, black, path)
+    balance, known = _balance(opened, codes)
+    matrix = np.array(opened.color_matrix[:, :3], np.float64)
+    xyz = _xyz_to_camera(opened, tags)
+    to_srgb = matrix if np.isfinite(matrix).all() and matrix.any() else None
+    if to_srgb is None and xyz is not None:
+        to_srgb = camera_to_srgb(xyz)
+    other, lens = _other(opened), opened.lens
+    crop = (sizes.crop_top_margin - sizes.top_margin, sizes.crop_left_margin - sizes.left_margin,
+            sizes.crop_height, sizes.crop_width)
+    inside = (min(crop[:2]) >= 0 and min(crop[2:]) > 0 and crop[0] + crop[2] <= sizes.height
+              and crop[1] + crop[3] <= sizes.width)
+    return Raw(
+        path=path, mosaic=opened.raw_image_visible.copy(), pattern=pattern, black=black,
+        white=white, balance=balance, daylight=_gains(opened.daylight_whitebalance, codes)
+        if _told(opened.daylight_whitebalance) else balance,
+        balance_known=known, to_srgb=to_srgb, xyz_to_camera=xyz, flip=sizes.flip,
+        iso=_positive(other["iso_speed"]) or tags.iso,
+        seconds=_exif(other["shutter_speed"], tags, raw_tags.EXPOSURE_TIME),
+        aperture=_exif(other["aperture"], tags, raw_tags.F_NUMBER),
+        focal_length=_exif(other["focal_length"], tags, raw_tags.FOCAL_LENGTH),
+        make=tags.text(raw_tags.MAKE),
+        model=tags.text(raw_tags.MODEL) or tags.text(raw_tags.UNIQUE_MODEL),
+        lens=tags.text(raw_tags.LENS_MODEL) or lens.model.strip(),
+        serial=tags.text(raw_tags.BODY_SERIAL) or tags.text(raw_tags.CAMERA_SERIAL),
+        artist=other["artist"].strip(), taken=tags.taken or other["taken"],
+        bits=int(white.max()).bit_length(), margins=(sizes.top_margin, sizes.left_margin),
+        crop=crop if inside else None, aspect=float(sizes.pixel_aspect) or 1.0, tags=tags)
+
+
+def _white(opened: rawpy.RawPy, codes: list[int], black: np.ndarray, path: Path) -> np.ndarray:
+    told = opened.camera_white_level_per_channel
+    if told is not None and all(level > 0 for level in told):
+        white = np.array(told, np.float64)[codes]
+        if (white > black).all():
+            return white
+    white = np.full(4, float(opened.white_level))
+    if not (white > black).all():
+        raise InputError(f"has a white level ({white[0]:g}) that is not above its black level "
+                         f"({black.max():g})", path=path)
+    return white
+
+
+def _told(gains: list[float]) -> bool:
+    return all(np.isfinite(gain) and gain > 0 for gain in gains[:3])
+
+
+def _gains(gains: list[float], codes: list[int]) -> np.ndarray:
+    """In plane order with G1 = 1; LibRaw leaves the second green 0 when both are one."""
+    whole = list(gains)
+    if not (np.isfinite(whole[3]) and whole[3] > 0):
+        whole[3] = whole[1]
+    found = np.array(whole, np.float64)[codes]
+    return found / found[1]
+
+
+def _balance(opened: rawpy.RawPy, codes: list[int]) -> tuple[np.ndarray, bool]:
+    for gains, known in ((opened.camera_whitebalance, True), (opened.daylight_whitebalance, False)):
+        if _told(gains):
+            return _gains(gains, codes), known
+    return np.ones(4), False
+
+
+def _xyz_to_camera(opened: rawpy.RawPy, tags: Tags) -> np.ndarray | None:
+    """From LibRaw's list of cameras, else the DNG's matrix for the light nearest to D65."""
+    listed = np.array(opened.rgb_xyz_matrix[:3], np.float64)
+    if np.isfinite(listed).all() and listed.any():
+        return listed
+    found = []
+    for place, (matrix, light) in enumerate(zip(_COLOR_MATRICES, _ILLUMINANTS, strict=True)):
+        numbers = tags.main.numbers(matrix) if tags.main else []
+        if len(numbers) == 9 and any(numbers):
+            lights = tags.main.numbers(light)
+            found.append(((not lights or lights[0] != _D65, place),
+                          np.array(numbers, np.float64).reshape(3, 3)))
+    return min(found, key=lambda one: one[0])[1] if found else None
+
+
+def _positive(value: float) -> float | None:
+    """The number that was meant: LibRaw's are float32, where a tenth is 0.10000000149."""
+    return float(str(np.float32(value))) if np.isfinite(value) and value > 0 else None
+
+
+def _exif(value: float, tags: Tags, tag: int) -> float | None:
+    """LibRaw's value, else the tag's. The tag being there as 0 outweighs a 1, which LibRaw
+    makes of the APEX value 0 that comes with it."""
+    told = tags.numbers(tag)
+    if told and not told[0] and value == 1:
+        return None
+    return _positive(value) or tags.number(tag)
+
+
+def _other(opened: rawpy.RawPy) -> dict:
+    """What LibRaw says of the exposure; a clock out of all bounds makes rawpy give up on it."""
+    try:
+        told = opened.other
+    except (ValueError, OverflowError, OSError):
+        return dict.fromkeys(("iso_speed", "shutter_speed", "aperture", "focal_length"), 0.0) | {
+            "artist": "", "taken": None}
+    return told._asdict() | {"taken": told.timestamp if told.timestamp.year > 1970 else None}
