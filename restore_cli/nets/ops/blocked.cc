@@ -33,6 +33,14 @@ INLINE Vector load(const float* p) { return *(const Vector*)p; }
 INLINE void store(float* p, Vector v) { *(Vector*)p = v; }
 INLINE Vector larger(Vector a, Vector b) { return a > b ? a : b; }
 
+// ReLU, which multiplies what is below zero by `slope` (0 to 1); and what it makes of the gradient
+// of its result `active`.
+INLINE Vector rectify(Vector v, float slope) { return larger(v, slope * v); }
+INLINE Vector rectify_gradient(Vector active, Vector grad, float slope) {
+  const Vector zero = {};
+  return active > zero ? grad : slope * grad;
+}
+
 inline int available_threads() {
 #ifdef _OPENMP
   return omp_get_max_threads();

@@ -228,9 +228,19 @@ INLINE void for_panels(int64_t out_blocks, Kernel kernel) {
   for (; block < out_blocks; block++) kernel(block, std::integral_constant<int, 1>());
 }
 
+// All products of one point.
+static void multiply_panels(const float* v, const Chunk& in, int64_t tiles, const float* u,
+                            float* m, const Chunk& out) {
+  for_panels(out.blocks, [&](int64_t block, auto vectors) {
+    multiply_tiles<decltype(vectors)::value>(v, in, tiles, u + block * in.blocks * LANES * LANES,
+                                             m + block * out.tiles * LANES, out);
+  });
+}
+
 // One block of outputs of a chunk: adds the bias and applies ReLU, or the mask.
 static void finish_tiles(const float* m, const Chunk& chunk, int64_t first, int64_t tiles,
-                         const float* bias, const Map* mask, const Map& out, int64_t block) {
+                         const float* bias, float slope, const Map* mask, const Map& out,
+                         int64_t block) {
   const int64_t line = out.stride();
   const Vector zero = {}, more = bias ? load(bias) : zero;
   for (int64_t t = 0; t < tiles; t++) {
@@ -240,12 +250,12 @@ static void finish_tiles(const float* m, const Chunk& chunk, int64_t first, int6
       product[p / 6][p % 6] = load(m + t * LANES + p * chunk.step());
     both_ways<6, 4, gather_output>(product, y);
     if (bias)
-      for (int k = 0; k < 16; k++) y[k / 4][k % 4] = larger(y[k / 4][k % 4] + more, zero);
+      for (int k = 0; k < 16; k++) y[k / 4][k % 4] = rectify(y[k / 4][k % 4] + more, slope);
     if (mask) {
       const float* active = mask->at(tile.n, block, tile.y, tile.x);
       for (int k = 0; k < 16; k++)
-        y[k / 4][k % 4] = load(active + k / 4 * line + k % 4 * LANES) > zero ? y[k / 4][k % 4]
-                                                                            : zero;
+        y[k / 4][k % 4] = rectify_gradient(load(active + k / 4 * line + k % 4 * LANES),
+                                           y[k / 4][k % 4], slope);
     }
     float* pixel = out.at(tile.n, block, tile.y, tile.x);
     const int64_t rows = std::min<int64_t>(4, out.height - tile.y);
@@ -260,10 +270,11 @@ static void finish_tiles(const float* m, const Chunk& chunk, int64_t first, int6
 }
 
 // Convolves the channels of all maps of `in` into those of `out`. With a bias, adds it and
-// applies ReLU; without one, multiplies by (mask > 0) if there is a mask.
+// applies ReLU; without one, takes the result through the gradient of the ReLU that made the
+// mask, if there is a mask.
 // scratch: scratch_size() floats for each thread.
-static void convolve(const Map* in, int ins, const float* u, const float* bias, const Map* out,
-                     int outs, const Map* mask, float* scratch, int threads) {
+static void convolve(const Map* in, int ins, const float* u, const float* bias, float slope,
+                     const Map* out, int outs, const Map* mask, float* scratch, int threads) {
   int64_t in_blocks = 0, out_blocks = 0;
   for (int i = 0; i < ins; i++) in_blocks += in[i].blocks;
   for (int i = 0; i < outs; i++) out_blocks += out[i].blocks;
@@ -279,19 +290,14 @@ static void convolve(const Map* in, int ins, const float* u, const float* bias, 
     for (int64_t first = total * part / parts; first < stop; first += room) {
       const int64_t tiles = std::min(room, stop - first);
       transform_inputs(in, ins, first, tiles, from, v);
-      for (int p = 0; p < POINTS; p++) {
-        const float* weights = u + p * in_blocks * out_blocks * LANES * LANES;
-        for_panels(out_blocks, [&](int64_t block, auto vectors) {
-          multiply_tiles<decltype(vectors)::value>(v + p * from.step(), from, tiles,
-                                        weights + block * in_blocks * LANES * LANES,
-                                        m + p * to.step() + block * room * LANES, to);
-        });
-      }
+      for (int p = 0; p < POINTS; p++)
+        multiply_panels(v + p * from.step(), from, tiles,
+                        u + p * in_blocks * out_blocks * LANES * LANES, m + p * to.step(), to);
       const float* row = m;
       const float* added = bias;
       for (int i = 0; i < outs; i++)
         for (int64_t block = 0; block < out[i].blocks; block++, row += room * LANES) {
-          finish_tiles(row, to, first, tiles, added, mask, out[i], block);
+          finish_tiles(row, to, first, tiles, added, slope, mask, out[i], block);
           if (added) added += LANES;
         }
     }

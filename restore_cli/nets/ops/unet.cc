@@ -1,9 +1,7 @@
-// The denoising field's U-Net (N2V and N2V2 forms) as one function, forward and backward.
-// To be read after winograd.cc and field_layers.cc.
+// A whole U-Net as one function, forward and backward: the denoising field's (N2V and N2V2 forms)
+// and LED's. To be read after field_layers.cc and upconv.cc.
 
-namespace restore_field {
-
-using namespace restore_winograd;
+namespace restore_unet {
 
 // Maps of a resolution. On the way down: input -> hidden -> skip; on the way up: up (and skip) ->
 // hidden_up -> out. The deepest level has only the former.
@@ -30,14 +28,15 @@ static int64_t lay_out(const Problem& p, bool apart, float* place, std::vector<L
       made.data = place;
       place += made.size();
     };
-    const int64_t wide = p.first() << l, narrow = l ? wide / 2 : wide;
     const bool deepest = l == p.depth;
+    const int64_t wide = p.first() << l, narrow = l ? wide / 2 : wide;
+    const int64_t given = p.transposed ? wide : narrow;  // to the level above
     level.input = map(l ? narrow : 0);
     level.hidden = map(wide);
-    level.skip = map(deepest ? narrow : wide);
+    level.skip = map(deepest ? given : wide);
     level.up = map(deepest ? 0 : wide);
     level.hidden_up = map(deepest ? 0 : wide);
-    level.out = map(deepest ? 0 : narrow);
+    level.out = map(deepest ? 0 : given);
     put(level.hidden);
     if (apart) {
       for (Map* each : {&level.input, &level.skip, &level.up, &level.hidden_up, &level.out})
@@ -66,6 +65,11 @@ static int64_t working_size(const Problem& p, int threads, bool training, int64_
   *weights = p.channels * 9 * p.first();
   int64_t share = Pool::rounded(std::max((p.channels * 9 + 1) * p.first(),
                                          (p.first() + 1) * p.classes()));
+  for (int l = 0; p.transposed && l < p.depth; l++) {
+    const Layer& layer = p.layers[p.up(l)];
+    *weights = std::max(*weights, up_weights_size(layer));
+    share = std::max(share, up_scratch_size(layer, training));
+  }
   for (size_t i = 1; i + 1 < p.layers.size(); i++) {
     const int64_t in = p.layers[i].inputs / LANES, out = p.layers[i].outputs / LANES;
     *weights = std::max(*weights, weights_size(in, out));
@@ -85,18 +89,34 @@ struct Work {
   void run(int layer, const Map* in, int ins, const Map& out) {
     const Layer& l = p.layers[layer];
     transform_weights(l.weight, l.inputs, l.outputs, false, weights);
-    convolve(in, ins, weights, l.bias, &out, 1, nullptr, scratch, threads);
+    convolve(in, ins, weights, l.bias, p.slope, &out, 1, nullptr, scratch, threads);
   }
   // Parameters' gradients from `grad`, that of the output; then the inputs' into `to`, if any.
   void back(int layer, const Map* in, int ins, const Map& grad, const Map* to, const Map* mask) {
     const Layer& l = p.layers[layer];
     weight_gradient(in, ins, grad, l.weight_grad, l.bias_grad, scratch, threads);
     transform_weights(l.weight, l.inputs, l.outputs, true, weights);
-    convolve(&grad, 1, weights, nullptr, to, ins, mask, scratch, threads);
+    convolve(&grad, 1, weights, nullptr, p.slope, to, ins, mask, scratch, threads);
   }
-  // Number of the first convolution of the block that goes down or up at a level.
-  int down(int level) const { return 2 * level; }
-  int up(int level) const { return 2 * (2 * p.depth - level); }
+  // What a level gives to the one above it.
+  const Map& given(const std::vector<Level>& levels, int level) const {
+    return level == p.depth ? levels[level].skip : levels[level].out;
+  }
+  void enlarge(const Map& below, int level, const Map& to) {
+    if (!p.transposed) return upsample(below, to);
+    const Layer& l = p.layers[p.up(level)];
+    pack_up_weights(l, false, weights);
+    up_convolve(l, below, weights, to, scratch, threads);
+  }
+  void enlarge_back(const Map& to_grad, int level, const Map& below, const Map& grad) {
+    if (!p.transposed) return upsample_gradient(to_grad, below, grad, p.slope);
+    const Layer& l = p.layers[p.up(level)];
+    up_weight_gradient(l, below, to_grad, scratch, threads);
+    pack_up_weights(l, true, weights);
+    up_input_gradient(l, to_grad, weights, below, p.slope, grad, scratch, threads);
+  }
+  // Number of the first convolution on the way up at a level.
+  int joining(int level) const { return p.up(level) + p.transposed; }
   bool joins(int level) const { return level || !p.n2v2; }
 
   void forward(const float* x, const float* image, std::vector<Level>& levels, bool residual,
@@ -105,18 +125,18 @@ struct Work {
       Level& level = levels[l];
       if (l) {
         (p.n2v2 ? blur_pool : max_pool)(levels[l - 1].skip, level.input);
-        run(down(l), &level.input, 1, level.hidden);
+        run(p.down(l), &level.input, 1, level.hidden);
       } else {
         first_layer(p, image, level.hidden, weights);
       }
-      run(down(l) + 1, &level.hidden, 1, level.skip);
+      run(p.down(l) + 1, &level.hidden, 1, level.skip);
     }
     for (int l = p.depth - 1; l >= 0; l--) {
       Level& level = levels[l];
-      upsample(l + 1 == p.depth ? levels[l + 1].skip : levels[l + 1].out, level.up);
+      enlarge(given(levels, l + 1), l, level.up);
       const Map joined[] = {level.up, level.skip};
-      run(up(l), joined, joins(l) ? 2 : 1, level.hidden_up);
-      run(up(l) + 1, &level.hidden_up, 1, level.out);
+      run(joining(l), joined, joins(l) ? 2 : 1, level.hidden_up);
+      run(joining(l) + 1, &level.hidden_up, 1, level.out);
     }
     last_layer(p, levels[0].out, residual ? x : nullptr, y);
   }
@@ -126,20 +146,20 @@ struct Work {
     last_layer_gradient(p, output_grad, maps[0].out, grads[0].out, scratch, threads);
     for (int l = 0; l < p.depth; l++) {
       const Level &map = maps[l], &grad = grads[l];
-      back(up(l) + 1, &map.hidden_up, 1, grad.out, &grad.hidden_up, &map.hidden_up);
+      back(joining(l) + 1, &map.hidden_up, 1, grad.out, &grad.hidden_up, &map.hidden_up);
       const Map joined[] = {map.up, map.skip}, to[] = {grad.up, grad.skip};
-      back(up(l), joined, joins(l) ? 2 : 1, grad.hidden_up, to, nullptr);
-      if (l + 1 == p.depth) upsample_gradient(grad.up, maps[l + 1].skip, grads[l + 1].skip);
-      else upsample_gradient(grad.up, maps[l + 1].out, grads[l + 1].out);
+      back(joining(l), joined, joins(l) ? 2 : 1, grad.hidden_up, to, nullptr);
+      enlarge_back(grad.up, l, given(maps, l + 1), given(grads, l + 1));
     }
     for (int l = p.depth; l >= 0; l--) {
       const Level &map = maps[l], &grad = grads[l];
       if (l < p.depth) {
         if (!joins(l)) std::memset(grad.skip.data, 0, grad.skip.size() * sizeof(float));
-        (p.n2v2 ? blur_pool_gradient : max_pool_gradient)(map.skip, grads[l + 1].input, grad.skip);
+        (p.n2v2 ? blur_pool_gradient : max_pool_gradient)(map.skip, grads[l + 1].input, grad.skip,
+                                                          p.slope);
       }
-      back(down(l) + 1, &map.hidden, 1, grad.skip, &grad.hidden, &map.hidden);
-      if (l) back(down(l), &map.input, 1, grad.hidden, &grad.input, nullptr);
+      back(p.down(l) + 1, &map.hidden, 1, grad.skip, &grad.hidden, &map.hidden);
+      if (l) back(p.down(l), &map.input, 1, grad.hidden, &grad.input, nullptr);
       else first_layer_gradient(p, image, grad.hidden, scratch, threads);
     }
   }
@@ -159,7 +179,7 @@ static float* aligned_start(float* buffer) {
 static float* noted_start(float* buffer) { return buffer + (int64_t)buffer[0]; }
 
 static void require(int64_t floats, int64_t given) {
-  if (floats != given) throw std::logic_error("field_unet: a buffer of the wrong size");
+  if (floats != given) throw std::logic_error("U-Net: a buffer of the wrong size");
 }
 
 static Work start(const Problem& p, bool training, int64_t more) {
@@ -219,4 +239,4 @@ static void head_to_input(const Problem& p, float* head, float* input_grad) {
   input_gradient(p, levels[0].hidden, pool.take(p.channels * 9 * p.first()), input_grad);
 }
 
-}  // namespace restore_field
+}  // namespace restore_unet

@@ -1,0 +1,231 @@
+"""U-Nets of 3x3 convolutions as one CPU operator each: those of `field_unet` and `led_unet`.
+
+Stock operators reorder activations at every convolution, leave ReLU, pooling, up-sampling and
+concatenation to single-threaded kernels, and convolve directly. Here activations stay in one
+blocked layout from the first layer to the last, forward and backward, and the 3x3 convolutions
+and both of their gradients use Winograd's algorithm F(4x4, 3x3) (Lavin and Gray, CVPR 2016). The
+result differs from direct convolution by about 1e-6 of its scale. It is the same to the last bit
+for the same inputs, processor and number of threads. Nothing but a compiler is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import jittor as jt
+
+from restore_cli.errors import ShapeError
+from restore_cli.nets.ops import native
+
+_SOURCES = ("blocked.cc", "winograd.cc", "unet_layers.cc", "field_layers.cc", "upconv.cc",
+            "unet.cc")
+_MARGIN = 32  # as MARGIN in unet.cc
+
+# Reads a layer's shape and pointers; `at` is the place of its weight among the inputs.
+_PROBLEM = """
+  restore_unet::Problem problem;
+  problem.depth = (int)data["depth"];
+  problem.n2v2 = data["n2v2"] != 0;
+  problem.transposed = data["transposed"] != 0;
+  problem.slope = (float)data["slope"];
+  for (int64_t i = 0; i < problem.count_layers(); i++) {
+    const int64_t at = %(weight)s, turned = problem.is_up(i);
+    restore_unet::Layer layer = {};
+    layer.weight = _inputs[at]->ptr<float>();
+    layer.inputs = _inputs[at]->shape[!turned];
+    layer.outputs = _inputs[at]->shape[turned];
+    %(more)s
+    problem.layers.push_back(layer);
+  }
+  problem.count = in0_shape0;
+  problem.channels = problem.layers[0].inputs;
+  problem.height = in0_shape2;
+  problem.width = in0_shape3;
+"""
+_READ = _PROBLEM % {"weight": "1 + 2 * i", "more": "layer.bias = _inputs[at + 1]->ptr<float>();"}
+_INFER = _READ + """
+  restore_unet::infer(problem, data["residual"] != 0, in0_p, out0_p);
+"""
+_FORWARD = _READ + """
+  restore_unet::train_forward(problem, data["residual"] != 0, in0_p, out0_p, out1_p, out1_shape0);
+"""
+_BACKWARD = _PROBLEM % {"weight": "2 + i", "more": """
+    layer.weight_grad = _outputs[1 + 2 * i]->ptr<float>();
+    layer.bias_grad = _outputs[2 + 2 * i]->ptr<float>();"""} + """
+  restore_unet::train_backward(problem, in1_p, in0_p, out0_p, out0_shape0);
+"""
+_INPUT_GRADIENT = """
+  restore_unet::Problem problem = {};
+  restore_unet::Layer layer = {};
+  layer.weight = in1_p;
+  layer.inputs = in1_shape1;
+  layer.outputs = in1_shape0;
+  problem.layers.push_back(layer);
+  problem.count = out0_shape0;
+  problem.channels = out0_shape1;
+  problem.height = out0_shape2;
+  problem.width = out0_shape3;
+  restore_unet::head_to_input(problem, in0_p, out0_p);
+"""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a network is apart from its weights.
+
+    depth: number of poolings.
+    n2v2: max-blur-pooling, and no skip at the top level.
+    transposed: 2x2 transposed convolutions instead of bilinear interpolation on the way up.
+    slope: of the activation below zero, 0 to 1.
+    residual: adds the input to the output of the last convolution.
+    """
+
+    depth: int
+    n2v2: bool = False
+    transposed: bool = False
+    slope: float = 0.0
+    residual: bool = False
+
+
+def available() -> bool:
+    """Whether the operator can be compiled here and is wanted (``RESTORE_FUSED=0`` says no)."""
+    return (not jt.flags.use_cuda and sys.platform != "win32"
+            and "0" not in (os.environ.get("RESTORE_FUSED"), os.environ.get("RESTORE_WINOGRAD")))
+
+
+def run(x: jt.Var, parameters: Sequence[jt.Var], form: Form) -> jt.Var:
+    """The whole network; differentiable in `x` and `parameters`, once.
+
+    Args:
+        x: (N, C, H, W) float32; H and W multiples of ``2 ** depth``.
+        parameters: weight and bias of each layer in the order of the state dict: for each level
+            two convolutions on the way down, then up; each step up begins with the transposed
+            convolution, where there are such; the final 1x1 convolution. All feature maps have
+            multiples of 16 channels.
+        form: of the network.
+
+    Returns:
+        (N, outputs of the last layer, H, W).
+
+    Raises:
+        ShapeError: `x` has other channels or sides.
+    """
+    channels, align = parameters[0].shape[1], 2**form.depth
+    if (x.ndim != 4 or x.shape[1] != channels or x.shape[2] % align or x.shape[3] % align
+            or 0 in x.shape):
+        raise ShapeError("input", f"(N, {channels}, H, W) with H and W multiples of {align}",
+                         tuple(x.shape))
+    if jt.flags.no_grad:
+        return _code([_output_shape(x, parameters)], _INFER, [x, *parameters], _data(form))[0]
+    return _UNet(form)(x, *parameters)
+
+
+def maps(form: Form, first: int, training: bool) -> Iterator[tuple[int, int]]:
+    """(level, channels) of each map that a run holds, as `lay_out` in unet.cc places them.
+
+    Args:
+        form: of the network.
+        first: channels of the first layer.
+        training: what the forward pass keeps for the backward pass; else what one pass without
+            gradients works in.
+    """
+    for level in range(form.depth + 1):
+        wide = first << level
+        narrow = wide // 2 if level else wide
+        given = wide if form.transposed else narrow
+        if level == form.depth:
+            each = [wide, given, narrow] if training else [wide, given]
+        elif training:
+            each = [wide, wide, wide, wide, given] + [narrow] * (level > 0)
+        else:
+            each = [wide, wide] + [wide] * (level > 0 or not form.n2v2)
+        yield from ((level, channels) for channels in each)
+
+
+def framed(height: int, width: int) -> int:
+    """Pixels that a plane takes: whole tiles of 4x4, with their frame; see Map in blocked.cc."""
+    return (-(-height // 4) * 4 + 2) * (-(-width // 4) * 4 + 2)
+
+
+def peak_bytes(form: Form, planes: int, first: int, size: tuple[int, int, int],
+               training: bool) -> int:
+    """Memory that a run takes at most, without the parameters; an upper estimate.
+
+    Args:
+        form: of the network, which has transposed convolutions.
+        planes: channels of the input, and of the output.
+        first: channels of the first layer.
+        size: images, rows and columns of the input.
+        training: a forward and a backward pass, and the gradients of the parameters; else one
+            pass without gradients.
+    """
+    count, height, width = size
+
+    def floats(kept: bool) -> int:
+        return count * sum(wide * framed(height >> level, width >> level)
+                           for level, wide in maps(form, first, kept))
+
+    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    deepest = first << form.depth
+    largest = 36 * deepest**2  # the transformed weights
+    chunk = 36 * 16 * 2 * deepest
+    images = 3 * count * planes * (height + 2) * (width + 2)
+    total = floats(False) + images + largest + threads * (chunk + (1 << 17))
+    if training:
+        total += floats(True) + count * first * framed(height, width) + images
+        # The forward pass keeps its own scratch memory; the gradients of the weights (a third of
+        # the network's are the deepest layer's) are summed by each thread.
+        total += largest * (1 + threads) + threads * (chunk + (1 << 17)) + 4 * 9 * deepest**2
+    return 4 * total
+
+
+class _UNet(jt.Function):
+    def __init__(self, form: Form):
+        super().__init__()
+        self._form = form
+
+    def execute(self, x, *parameters):
+        self._shape = tuple(x.shape)
+        self._weights = [weight.detach() for weight in parameters[::2]]
+        self._parameter_shapes = [tuple(parameter.shape) for parameter in parameters]
+        saved = _saved_floats(x.shape, self._weights[0].shape[0], self._form)
+        shapes = [_output_shape(x, parameters), (saved,)]
+        y, self._saved = _code(shapes, _FORWARD, [x, *parameters], _data(self._form))
+        return y
+
+    def grad(self, dy):
+        dy = dy.detach()
+        count, _, height, width = self._shape
+        first = self._weights[0].shape[0]
+        shapes = [(_MARGIN + count * first * framed(height, width),), *self._parameter_shapes]
+        head, *grads = _code(shapes, _BACKWARD, [dy, self._saved, *self._weights],
+                             _data(self._form))
+        # An operator of its own: it never runs where nobody asks for this gradient.
+        dx = _code([self._shape], _INPUT_GRADIENT, [head, self._weights[0]], {})[0]
+        return (dx + dy if self._form.residual else dx, *grads)
+
+
+def _data(form: Form) -> dict[str, float]:
+    return {key: float(value) for key, value in asdict(form).items()}
+
+
+def _output_shape(x, parameters) -> tuple[int, ...]:
+    return (x.shape[0], parameters[-1].shape[0], x.shape[2], x.shape[3])
+
+
+def _saved_floats(shape, first: int, form: Form) -> int:
+    count, channels, height, width = shape
+    image = -(-count * channels * (height + 2) * (width + 2) // 16) * 16
+    planes = sum(wide * framed(height >> level, width >> level)
+                 for level, wide in maps(form, first, True))
+    return _MARGIN + image + count * planes
+
+
+def _code(shapes, source: str, inputs, data) -> list[jt.Var]:
+    header = "".join(native.source(name) for name in _SOURCES)
+    made = jt.code(list(shapes), ["float32"] * len(shapes), list(inputs), cpu_header=header,
+                   cpu_src=source, data=data)
+    return list(made) if isinstance(made, (list, tuple)) else [made]

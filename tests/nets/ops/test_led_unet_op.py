@@ -1,0 +1,169 @@
+"""LED's U-Net as one operator, against the same network in stock operators."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from restore_cli.errors import ShapeError
+
+# channels, (N, H, W)
+CASES = [(16, (2, 32, 48)), (32, (1, 16, 16)), (48, (1, 48, 16)), (16, (3, 16, 80))]
+
+
+def _shapes(channels):
+    """Shapes of weights and biases in the order of the state dict, by hand from the paper."""
+    plan, inputs = [], 4
+    for wide in (channels << level for level in range(5)):
+        plan += [(wide, inputs, 3), (wide, wide, 3)]
+        inputs = wide
+    for wide in (channels << level for level in reversed(range(4))):
+        plan += [(2 * wide, wide, 2), (wide, 2 * wide, 3), (wide, wide, 3)]
+    plan.append((4, channels, 1))
+    return [shape for a, b, k in plan for shape in ((a, b, k, k), (b if k == 2 else a,))]
+
+
+def _draw(rng, shape):
+    import jittor as jt
+
+    scale = 1.4 * (shape[1] * shape[2] * shape[3]) ** -0.5 if len(shape) > 1 else 0.1
+    return jt.array((scale * rng.standard_normal(shape)).astype(np.float32))
+
+
+def _plain(x, parameters):
+    import jittor as jt
+    from jittor import nn
+
+    from restore_cli.nets.n2v.layers import max_pool
+
+    left = list(parameters)
+
+    def block(x):
+        for _ in range(2):
+            x = nn.conv2d(x, left.pop(0), left.pop(0), padding=1)
+            x = nn.leaky_relu(x, 0.2)
+        return x
+
+    skips = []
+    for _ in range(4):
+        skips.append(block(x))
+        x = max_pool(skips[-1])
+    x = block(x)
+    for skip in reversed(skips):
+        x = nn.conv_transpose2d(x, left.pop(0), left.pop(0), stride=2)
+        x = block(jt.concat([x, skip], dim=1))
+    return nn.conv2d(x, *left)
+
+
+def _case(case, seed=5):
+    """Both forms as functions of x and the parameters; and values."""
+    import jittor as jt
+
+    from restore_cli.nets.ops import led_unet
+
+    channels, (count, height, width) = case
+    if not led_unet.usable({"inchannels": 4, "outchannels": 4, "channels": channels}):
+        pytest.skip("the operator cannot run here")
+    rng = np.random.default_rng(seed)
+    parameters = [_draw(rng, shape) for shape in _shapes(channels)]
+
+    def fused(x, parameters):
+        return led_unet.led_unet(x, parameters, channels)
+
+    x, probe = (jt.array(rng.standard_normal((count, 4, height, width)).astype(np.float32))
+                for _ in range(2))
+    return _plain, fused, x, parameters, probe
+
+
+def _close(got, expected, tolerance=1e-5):
+    scale = np.abs(expected).max()
+    assert scale > 0
+    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * scale)
+
+
+def _gradients(form, x, parameters, probe):
+    import jittor as jt
+
+    y = form(x, parameters)
+    return [v.numpy() for v in (y, *jt.grad((y * probe).sum(), [x, *parameters]))]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_inference_equals_plain(engine, case):
+    import jittor as jt
+
+    plain, fused, x, parameters, _ = _case(case)
+    with jt.no_grad():
+        _close(fused(x, parameters).numpy(), plain(x, parameters).numpy())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_equal_plain(engine, case):
+    plain, fused, x, parameters, probe = _case(case)
+    results = [_gradients(form, x, parameters, probe) for form in (plain, fused)]
+    for expected, got in zip(*results, strict=True):
+        assert got.shape == expected.shape
+        _close(got, expected, 1e-4)
+
+
+def test_training_and_inference_agree_and_see_new_weights(engine):
+    import jittor as jt
+
+    plain, fused, x, parameters, _ = _case(CASES[0])
+    before = fused(x, parameters).numpy()
+    with jt.no_grad():
+        np.testing.assert_array_equal(fused(x, parameters).numpy(), before)
+        parameters[20].update(parameters[20] * 3)
+        after = fused(x, parameters).numpy()
+        _close(after, plain(x, parameters).numpy())
+    assert np.abs(after - before).max() > 0.01
+
+
+def test_repeats_to_the_last_bit(engine):
+    _, fused, x, parameters, probe = _case(CASES[0])
+    first = _gradients(fused, x, parameters, probe)
+    for a, b in zip(first, _gradients(fused, x, parameters, probe), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_images_of_a_batch_do_not_meet(engine):
+    import jittor as jt
+
+    _, fused, x, parameters, _ = _case(CASES[0])
+    with jt.no_grad():
+        whole = fused(x, parameters).numpy()
+        each = [fused(x[i:i + 1], parameters).numpy() for i in range(x.shape[0])]
+    _close(np.concatenate(each), whole, 1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 16, 16), (1, 4, 24, 16), (1, 4, 16, 17), (4, 16, 16),
+                                   (1, 4, 0, 16)])
+def test_refuses_other_shapes(engine, shape):
+    import jittor as jt
+
+    _, fused, _, parameters, _ = _case(CASES[0])
+    with pytest.raises(ShapeError):
+        fused(jt.zeros(shape), parameters)
+
+
+def test_refuses_other_parameters(engine):
+    from restore_cli.nets.ops.led_unet import led_unet
+
+    _, fused, x, parameters, _ = _case(CASES[0])
+    with pytest.raises(ShapeError):
+        fused(x, parameters[:-1])
+    with pytest.raises(ShapeError):
+        led_unet(x, parameters, 32)
+
+
+def test_usable_only_for_what_it_computes(engine, monkeypatch):
+    from restore_cli.nets.ops.led_unet import usable
+
+    good = {"inchannels": 4, "outchannels": 4, "channels": 32}
+    assert usable(good)
+    for key, value in (("inchannels", 3), ("outchannels", 12), ("channels", 24)):
+        assert not usable({**good, key: value}), key
+    for name in ("RESTORE_FUSED", "RESTORE_WINOGRAD"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "0")
+            assert not usable(good)
