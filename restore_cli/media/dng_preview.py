@@ -1,0 +1,60 @@
+"""A small picture of a mosaic, so that file viewers have something to show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from restore_cli.media.raw import Raw
+
+_LONG_SIDE = 1024
+
+
+def make(raw: Raw, mosaic: np.ndarray, black: np.ndarray, white: np.ndarray,
+         exposure: float = 0.0) -> np.ndarray:
+    """Averages cells of the mosaic, balances and turns them into sRGB; no demosaicking.
+
+    Args:
+        mosaic: uint16 (H, W); `black`, `white`: its levels by plane R, G1, B, G2.
+        exposure: stops to brighten by.
+
+    Returns:
+        uint8 (h, w, 3) in the sensor's orientation, at most 1024 pixels long.
+    """
+    height, width = mosaic.shape[0] // 2, mosaic.shape[1] // 2
+    cell = max(1, -(-max(height, width) // _LONG_SIDE))
+    cell = min(cell, height, width)
+    height, width = height // cell, width // cell
+    planes = np.empty((4, height, width), np.float32)
+    for plane, (row, column), low, high in zip(planes, raw.pattern.offsets, black, white,
+                                               strict=True):
+        part = mosaic[row::2, column::2][:height * cell, :width * cell]
+        part.reshape(height, cell, width, cell).mean(axis=(1, 3), dtype=np.float32, out=plane)
+        plane -= low
+        plane /= high - low
+    planes[1] = (planes[1] + planes[3]) / 2
+    gains = np.asarray(raw.balance[:3], np.float32) * 2.0 ** exposure
+    colors = np.clip(np.moveaxis(planes[:3], 0, 2) * gains, 0, 1, dtype=np.float32)
+    if raw.to_srgb is not None:
+        colors = np.clip(colors @ np.asarray(raw.to_srgb, np.float32).T, 0, 1)
+    curved = np.where(colors <= 0.0031308, colors * 12.92,
+                      1.055 * np.maximum(colors, 1e-9) ** (1 / 2.4) - 0.055)
+    return np.rint(curved * 255).astype(np.uint8)
+
+
+def unturned(picture: np.ndarray, flip: int) -> np.ndarray:
+    """An upright picture turned back to how the sensor saw it.
+
+    Args:
+        picture: (h, w, ...).
+        flip: LibRaw's number: 4 swaps the axes, then 2 mirrors rows and 1 columns.
+    """
+    if flip & 4:
+        picture = picture.swapaxes(0, 1)
+    if flip & 2:
+        picture = picture[::-1]
+    if flip & 1:
+        picture = picture[:, ::-1]
+    return picture
