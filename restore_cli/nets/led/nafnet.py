@@ -1,0 +1,150 @@
+"""NAFNet (Chen et al., ECCV 2022), as LED trains it. Names and keys are upstream's.
+
+Packed planes in, packed planes out, same size. The channel attention of each block depends on the
+mean of the whole image; `strips.run` gives the same result with little memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jittor as jt
+import numpy as np
+from jittor import nn
+
+from restore_cli.nets.base import Network, expect
+from restore_cli.nets.led import shapes_nafnet
+from restore_cli.nets.led.layers import LayerNorm, depthwise, halves, spatial_sum, within
+from restore_cli.nets.led.repnr import conv
+
+EPS = 1e-6
+
+
+class _Numbered(nn.Module):
+    """One layer under the number it has in upstream's sequence."""
+
+    def __init__(self, number: int, layer: nn.Module):
+        super().__init__()
+        setattr(self, str(number), layer)
+        self._number = str(number)
+
+    def execute(self, x):
+        return getattr(self, self._number)(x)
+
+
+class Block(nn.Module):
+    """A gated depthwise part with channel attention, then a gated pointwise part."""
+
+    def __init__(self, channels: int, repnr: Mapping[str, Any] | None):
+        super().__init__()
+        self.beta, self.gamma = jt.zeros((1, channels, 1, 1)), jt.zeros((1, channels, 1, 1))
+        self.conv1 = conv(channels, 2 * channels, 1, repnr)
+        self.dwconv2 = depthwise(2 * channels, bias=True)
+        self.conv3 = conv(channels, channels, 1, repnr)
+        self.sca = _Numbered(1, conv(channels, channels, 1, repnr))
+        self.conv4 = conv(channels, 2 * channels, 1, repnr)
+        self.conv5 = conv(channels, channels, 1, repnr)
+        self.norm1, self.norm2 = LayerNorm(channels, EPS), LayerNorm(channels, EPS)
+
+    def execute(self, x):
+        gated = self.gate(x)
+        return self.finish(x, gated, self.attention(spatial_sum(gated), x.shape[2] * x.shape[3]))
+
+    def gate(self, x: jt.Var, inside: np.ndarray | None = None) -> jt.Var:
+        """The gated depthwise part of (N, C, H, W), same shape.
+
+        Args:
+            inside: of a window, which rows are the image's; its first and last row come out wrong.
+        """
+        first, second = halves(self.dwconv2(within(self.conv1(self.norm1(x)), inside)))
+        return first * second
+
+    def attention(self, total: jt.Var, pixels: int) -> jt.Var:
+        """Factors (N, C, 1, 1) from the sum (N, C) of all `pixels` of the gated part."""
+        mean = total / pixels
+        return self.sca(mean.reshape(mean.shape[0], mean.shape[1], 1, 1))
+
+    def finish(self, x: jt.Var, gated: jt.Var, factors: jt.Var) -> jt.Var:
+        """The block's output from its input, the gated part and the attention; each pixel alone."""
+        x = x + self.conv3(gated * factors) * self.beta
+        first, second = halves(self.conv4(self.norm2(x)))
+        return x + self.conv5(first * second) * self.gamma
+
+
+class _Down(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.downconv = nn.Conv(channels, 2 * channels, 2, stride=2)
+
+    def execute(self, x):
+        return self.downconv(x)
+
+
+class _Up(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.upconv = nn.Conv(channels, 2 * channels, 1, bias=False)
+        self._shuffle = nn.PixelShuffle(2)
+
+    def execute(self, x):
+        return self._shuffle(self.upconv(x))
+
+
+class NAFNet(Network):
+    """(N, img_channel, H, W) to the same shape, unclipped; any sides.
+
+    Values are linear brightness, 1 at the white level; below 0 where noise goes below black.
+
+    Args:
+        config: complete (`shapes_nafnet.complete`).
+    """
+
+    def __init__(self, config: Mapping[str, Any]):
+        super().__init__()
+        images, width, repnr = config["img_channel"], config["width"], config["repnr"]
+        levels = len(config["enc_blk_nums"])
+
+        def blocks(count: int, channels: int) -> nn.Sequential:
+            return nn.Sequential(*[Block(channels, repnr) for _ in range(count)])
+
+        self.intro = conv(images, width, 3, repnr)
+        self.ending = nn.Conv(width, images, 3, padding=1)
+        self.encoders = nn.ModuleList([
+            blocks(count, width << level) for level, count in enumerate(config["enc_blk_nums"])])
+        self.decoders = nn.ModuleList([
+            blocks(count, width << levels - 1 - step)
+            for step, count in enumerate(config["dec_blk_nums"])])
+        self.middle_blks = blocks(config["middle_blk_num"], width << levels)
+        self.ups = nn.ModuleList([_Up(width << levels - step) for step in range(levels)])
+        self.downs = nn.ModuleList([_Down(width << level) for level in range(levels)])
+        self._config = dict(config)
+        self._align = 2 ** levels
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The completed configuration."""
+        return dict(self._config)
+
+    def execute(self, x):
+        channels = self._config["img_channel"]
+        expect("x", x, f"(N, {channels}, H, W)", None, channels, None, None)
+        height, width = x.shape[2:]
+        x = nn.pad(x, (0, -width % self._align, 0, -height % self._align))
+        return (x + self.ending(self.features(x)))[:, :, :height, :width]
+
+    def features(self, x: jt.Var) -> jt.Var:
+        """What the last convolution sees; the sides of `x` are multiples of the alignment."""
+        y, skips = self.intro(x), []
+        for blocks, down in zip(self.encoders, self.downs):
+            skips.append(blocks(y))
+            y = down(skips[-1])
+        y = self.middle_blks(y)
+        for blocks, up in zip(self.decoders, self.ups):
+            y = blocks(up(y) + skips.pop())
+        return y
+
+
+def build(name: str, config: Mapping[str, Any]) -> NAFNet:
+    """The network of registry name `name` ("led-nafnet")."""
+    return NAFNet(shapes_nafnet.complete(config))
