@@ -58,9 +58,20 @@ def _root(
 
 def _register() -> None:
     # Imported late so that each command module can import `app`-free helpers without a cycle.
-    from restore_cli.cli import bench, compare, denoise, doctor, evaluate, train, upscale, weights
+    from restore_cli.cli import (
+        bench,
+        compare,
+        denoise,
+        denoise_raw,
+        doctor,
+        evaluate,
+        train,
+        upscale,
+        weights,
+    )
 
-    for module in (upscale, denoise, train, evaluate, weights, compare, doctor, bench):
+    for module in (upscale, denoise, denoise_raw, train, evaluate, weights, compare, doctor,
+                   bench):
         module.register(app)
 
 

@@ -1,0 +1,304 @@
+"""`restore denoise-raw`: from names on the command line to written DNGs and pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restore_cli import units
+from restore_cli.console import Console
+from restore_cli.errors import ExitStatus, InputError, OutOfMemory, RestoreError, UsageError
+from restore_cli.jobs import (
+    denoise_raw_image,
+    denoise_raw_network,
+    denoise_raw_output,
+    denoise_raw_plan,
+    denoise_raw_ratio,
+    denoise_raw_tiles,
+    files,
+)
+from restore_cli.jobs.denoise_raw_image import Levels, Picture, Result, Style
+from restore_cli.jobs.denoise_raw_ratio import Chosen, Rule
+from restore_cli.media import bayer, dng
+from restore_cli.media import raw as raw_files
+from restore_cli.media.raw import Raw
+from restore_cli.pipeline import memory, naming, stream
+from restore_cli.pipeline.naming import STREAM, Item
+
+SUFFIX = "_denoised"
+
+
+@dataclass
+class DenoiseRawRequest(files.PictureRequest):
+    """What the command line asks for; see `restore denoise-raw --help` for the meanings."""
+
+    ratio: float | None = None
+    target_exposure: float | None = None
+    reference: str | None = None
+    same_ratio: bool = False
+    keep_exposure: bool = False
+    strength: float = 1.0
+    compression: str | None = None
+    again: bool = False
+    model: str | None = None
+    weights: str | None = None
+
+
+@dataclass
+class _Read:
+    """A file on its way to the network."""
+
+    raw: Raw
+    chosen: Chosen
+
+
+@dataclass
+class _Made:
+    """A denoised mosaic on its way to the writer."""
+
+    raw: Raw
+    mosaic: np.ndarray
+    levels: Levels
+    chosen: Chosen
+    tile: tuple[int, int]
+
+
+def run(request: DenoiseRawRequest, console: Console) -> ExitStatus:
+    """Does what `request` says.
+
+    Returns:
+        The run's exit status; failures of single files have been reported.
+
+    Raises:
+        RestoreError: what concerns the whole run.
+    """
+    if request.memory is not None:
+        memory.parse(request.memory)
+    if request.same_ratio and request.ratio is not None:
+        raise UsageError("--ratio is the same for all files already",
+                         hint="Leave --same-ratio out")
+    rule = Rule(request.ratio, request.target_exposure)
+    named = files.names(request, console)
+    items = denoise_raw_output.plan(request, named, SUFFIX, console)
+    # A job array's parts share the ratio of all files, so that their results belong together.
+    everything = items if request.shard is None else denoise_raw_output.plan(
+        dataclasses.replace(request, shard=None, overwrite=False, skip_existing=True), named,
+        SUFFIX, console)
+    if request.dry_run:
+        return files.tell(items, console)
+    if all(item.skip for item in items):
+        return stream.run(items, files.nothing, files.nothing, files.nothing, console=console,
+                          describe=str).status
+    if request.reference is not None:
+        rule = dataclasses.replace(rule, reference=_reference(Path(request.reference)), target=(
+            request.target_exposure))
+    path = denoise_raw_network.find(request.model, request.weights, console)
+    loaded = denoise_raw_network.load(path, device=request.device, threads=request.threads,
+                                      console=console)
+    if loaded.layout.receptive_radius is None and request.tile is not None:
+        raise UsageError(f"{loaded.name} looks at the whole picture and cannot be tiled",
+                         hint="Leave --tile out")
+    console.info(f"weights {loaded.name}: {loaded.knowledge}")
+    with tempfile.TemporaryDirectory(prefix="restore-raw-") as folder:
+        job = _Job(request, rule, loaded, console, Path(folder), alone=len(items) == 1)
+        if request.same_ratio:
+            job.share_ratio(everything)
+        return stream.run(items, job.read, job.compute, job.write, console=console,
+                          describe=_describe, weigh=job.weigh, room=job.shared).status
+
+
+def _reference(path: Path) -> float:
+    """ISO times seconds of the `--reference` file.
+
+    Raises:
+        UsageError: it cannot be read or does not say.
+    """
+    try:
+        naming.require_input(path)
+        exposure = raw_files.read(path).exposure
+    except InputError as error:
+        raise UsageError(f"--reference {error.message}", path=path, hint=error.hint) from error
+    if not exposure:
+        raise UsageError("does not say its ISO and exposure time", path=path,
+                         hint="Give the amplification with --ratio instead of --reference")
+    return exposure
+
+
+class _Job:
+    """One run's settings and the three stages of each file."""
+
+    def __init__(self, request: DenoiseRawRequest, rule: Rule,
+                 loaded: denoise_raw_network.Loaded, console: Console, folder: Path, alone: bool):
+        self.request, self.rule, self.loaded, self.console = request, rule, loaded, console
+        self.folder, self.alone = folder, alone
+        self.style = Style(request.keep_exposure, request.strength)
+        self.model = denoise_raw_plan.cost(loaded.arch, loaded.config, loaded.layout)
+        self._same: Chosen | None = None
+        self._told: set[str] = set()
+        self._warm_up()
+        self.budget = memory.budget(request.memory, base=memory.rss() + files.CODECS)
+        self.shared = self.budget.room // 2
+        """Bytes that files read, computed and written at the same time may take together."""
+
+    def _warm_up(self) -> None:
+        """Compiles and loads every kernel on a tiny mosaic, so that `base` counts them."""
+        black, white = np.zeros(4), np.full(4, 255.0)
+        picture = Picture(np.zeros((64, 64), np.uint16), bayer.PATTERNS["RGGB"], black, white, 1)
+        denoise_raw_tiles.run(self.loaded, picture, Result(picture, Levels(black, white)),
+                              (16, 16))
+        memory.release()
+
+    def weigh(self, item: Item) -> int:
+        """Bytes the item takes at most, from reading to the end of writing."""
+        path = self._local(item)
+        found = denoise_raw_plan.sides(path)
+        if found is None:
+            return 0
+        format = denoise_raw_output.format_of(item, self.request)
+        return max(denoise_raw_plan.reading(path),
+                   2 * denoise_raw_plan.MOSAIC * found[0] * found[1]
+                   + denoise_raw_plan.writing(format, found))
+
+    def share_ratio(self, items: list[Item]) -> None:
+        """Chooses one ratio for all files; what cannot be read is left to its turn."""
+        found: list[Chosen] = []
+        with self.console.progress(total=len(items), unit="file", desc="reading") as bar:
+            for item in items:
+                with contextlib.suppress(RestoreError, OSError):
+                    found.append(self._read(item).chosen)
+                bar.update()
+        memory.release()
+        if found:
+            self._same = denoise_raw_ratio.common(found)
+            count = f"{len(found)} file{'s' * (len(found) > 1)}"
+            self.console.info(f"ratio for {count}: {denoise_raw_ratio.show(self._same.ratio)}")
+
+    def read(self, item: Item) -> _Read:
+        """Decodes the source and chooses its ratio."""
+        found = self._read(item)
+        if found.raw.mosaic.nbytes > files.RELEASE:
+            memory.trim()
+        return found
+
+    def _read(self, item: Item) -> _Read:
+        naming.require_input(item.source)
+        path = self._local(item)
+        with _named(path, item):
+            by = None if self.request.again else dng.denoised_by(path)
+            if by:
+                raise InputError(f"has been denoised already ({by})", path=path,
+                                 hint="--again denoises it once more")
+            raw = raw_files.read(path)
+            return _Read(raw, self._same or self.rule.of(raw, self.loaded.knowledge.ratios))
+
+    def _local(self, item: Item) -> Path:
+        """The source as a file: what comes through stdin is stored in a temporary one."""
+        if item.source != STREAM:
+            return item.source
+        path = self.folder / "stdin"
+        if not path.exists():
+            path.write_bytes(files.opened(STREAM, self.console).getvalue())
+        return path
+
+    def compute(self, item: Item, found: _Read) -> _Made:
+        """Denoises one mosaic."""
+        raw, chosen = found.raw, found.chosen
+        format = denoise_raw_output.format_of(item, self.request)
+        denoise_raw_output.check(raw, format, item)
+        self._tell(item, raw, chosen)
+        picture = Picture(raw.mosaic, raw.pattern, raw.black, raw.white, chosen.ratio)
+        levels = denoise_raw_image.levels(
+            raw.black, raw.white, shrink=chosen.ratio if self.style.keep_exposure else 1.0)
+        tile = self._fit(picture, format, item)
+        result = Result(picture, levels, self.style)
+        tile = self._fill(picture, result, tile)
+        made = _Made(raw, result.finish(), levels, chosen, tile)
+        if made.mosaic.nbytes > files.RELEASE:
+            del picture, result
+            memory.release()
+        return made
+
+    def write(self, item: Item, made: _Made) -> dict[str, Any]:
+        """Stores one result; returns the facts for its record."""
+        format = denoise_raw_output.format_of(item, self.request)
+        with _named(self._local(item), item):
+            notes = denoise_raw_output.write(
+                item, made.raw, made.mosaic, made.levels, format, self.request, self.console,
+                ratio=made.chosen.ratio, weights=self.loaded.name)
+        large = made.mosaic.nbytes > files.RELEASE
+        height, width = made.mosaic.shape
+        made.mosaic = None
+        if large:
+            memory.trim()
+        for note in notes:
+            self.console.warn(f"{item.source}: {note}")
+        return {"size": [width, height], "camera": made.raw.camera, "format": format,
+                "ratio": round(made.chosen.ratio, 4), "rule": made.chosen.rule,
+                "weights": self.loaded.name, "tile": [2 * side for side in made.tile],
+                "notes": [*made.chosen.warnings, *notes]}
+
+    def _tell(self, item: Item, raw: Raw, chosen: Chosen) -> None:
+        for line in chosen.warnings:
+            self.console.warn(f"{item.source}: {line}")
+        camera = raw.camera
+        if not self.loaded.knowledge.knows(raw.make, raw.model) and camera not in self._told:
+            self._told.add(camera)
+            self.console.warn(
+                f"the weights {self.loaded.name} do not know the {camera or 'camera'}: a best "
+                "effort. Two pairs of pictures teach it to them: restore train led --finetune "
+                "pairs.txt")
+
+    def _fit(self, picture: Picture, format: str, item: Item) -> tuple[int, int]:
+        """The tile that fits beside both mosaics."""
+        held = 2 * picture.mosaic.nbytes
+        need = held + denoise_raw_plan.writing(format, picture.mosaic.shape)
+        if need > self.budget.room:
+            raise OutOfMemory(f"takes {units.show(need)} as {format}, and "
+                              f"{units.show(self.budget.room)} are left", path=item.source,
+                              hint="Give more with --memory")
+        left = self.budget.room - (held if need > self.shared else self.shared)
+        asked = None if self.request.tile is None else self.request.tile // 2
+        return denoise_raw_plan.choose(self.model, self.loaded.layout, picture.shape, left, asked)
+
+    def _fill(self, picture: Picture, result: Result, tile: tuple[int, int]) -> tuple[int, int]:
+        fixed = self.request.tile is not None
+        total = picture.shape[0] * picture.shape[1] * 4 / 1e6
+
+        def attempt(side: int) -> tuple[int, int]:
+            sides = tuple(min(side, one) for one in tile)
+            bar = (self.console.progress(total=round(total, 3), unit="MP") if self.alone
+                   else contextlib.nullcontext())
+            with bar:
+                advance = bar.update if self.alone else (lambda megapixels: None)
+                denoise_raw_tiles.run(self.loaded, picture, result, sides, advance)
+            return sides
+
+        return memory.halving(
+            attempt, max(tile), smallest=denoise_raw_plan.SMALLEST_TILE, fixed=fixed,
+            on_retry=lambda half: self.console.warn(
+                f"memory ran out; again with tiles of {2 * half} pixels"))
+
+
+@contextlib.contextmanager
+def _named(path: Path, item: Item) -> Iterator[None]:
+    """Failures name what the user gave, not the temporary copy of stdin."""
+    try:
+        yield
+    except RestoreError as error:
+        if error.path is not None and item.source == STREAM and Path(error.path) == path:
+            error.path = STREAM
+        raise
+
+
+def _describe(record: dict[str, Any]) -> str:
+    width, height = record["size"]
+    ratio = denoise_raw_ratio.show(record["ratio"])
+    return (f"{record['source']} -> {record['output']}  {width}x{height}  x{ratio} "
+            f"({record['rule']})  {record['seconds']:.1f} s")
