@@ -15,6 +15,7 @@ from jittor import nn
 from restore_cli.nets.base import Network, expect
 from restore_cli.nets.led import pad, repnr, shapes
 from restore_cli.nets.n2v.layers import max_pool
+from restore_cli.nets.ops import led_unet
 
 SLOPE = 0.2
 
@@ -59,7 +60,15 @@ class UNet(Network):
         expect("x", x, f"(N, {self._config['inchannels']}, H, W)", None,
                self._config["inchannels"], None, None)
         x, (rows, columns) = padded(x, shapes.ALIGN)
-        return self.conv10_1(self.features(x))[:, :, rows, columns]
+        if led_unet.usable(self._config):
+            y = led_unet.led_unet(x, self._parameters(), self._config["channels"])
+        else:
+            y = self.conv10_1(self.features(x))
+        return y[:, :, rows, columns]
+
+    def _parameters(self) -> list[jt.Var]:
+        """Weight and bias that each layer uses, in the order of the plain state dict."""
+        return [part for layer in self.children() for part in repnr.parts(layer)]
 
     def _add(self, level: int, inputs: int, width: int, rep: Any) -> None:
         setattr(self, f"conv{level}_1", repnr.conv(inputs, width, 3, rep))
