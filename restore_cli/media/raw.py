@@ -293,12 +293,15 @@ def _positive(value: float) -> float | None:
 
 
 def _exif(value: float, tags: Tags, tag: int) -> float | None:
-    """LibRaw's value, else the tag's. The tag being there as 0 outweighs a 1, which LibRaw
-    makes of the APEX value 0 that comes with it."""
-    told = tags.numbers(tag)
+    """LibRaw's value, else the tag's, exact where both agree.
+
+    The tag being there as 0 outweighs a 1, which LibRaw makes of the APEX value 0 beside it.
+    """
+    told, found = tags.numbers(tag), _positive(value)
     if told and not told[0] and value == 1:
         return None
-    return _positive(value) or tags.number(tag)
+    exact = tags.number(tag)
+    return exact if found is None or exact and abs(found / exact - 1) < 1e-5 else found
 
 
 def _other(opened: rawpy.RawPy) -> dict:

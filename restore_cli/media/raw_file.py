@@ -58,7 +58,7 @@ def opened(path: Path, tags: raw_tags.Tags) -> Iterator[rawpy.RawPy]:
             limits.check(sizes.raw_width, sizes.raw_height, 2, path)
             raw.unpack()
         except (rawpy.LibRawError, rawpy.NotSupportedError, RuntimeError) as error:
-            raise _undecodable(error, path, tags) from error
+            raise undecodable(error, path, tags) from error
         except MemoryError:
             raise InputError("does not fit into memory while decoding", path=path) from None
         except OSError as error:
@@ -220,11 +220,17 @@ def _extent(stream: BinaryIO, directory: ifd.Directory, size: int, panasonic: bo
     return ends, False
 
 
-def _undecodable(error: Exception, path: Path, tags: raw_tags.Tags) -> InputError:
+def undecodable(error: Exception, path: Path, tags: raw_tags.Tags) -> InputError:
+    """What LibRaw's refusal means for the user."""
     import rawpy
 
-    with path.open("rb") as stream:
-        head = stream.read(64)
+    if isinstance(error, rawpy.LibRawUnsufficientMemoryError):
+        return InputError("does not fit into memory while decoding", path=path)
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(64)
+    except OSError as reason:
+        return unreadable(reason, path)
     why = _reason(error)
     packing = {_first(one, _COMPRESSION) for one in tags.directories if _is_raw(one)}
     if path.suffix.lower() == ".gpr" or tags.is_dng and _VC5 in packing:
