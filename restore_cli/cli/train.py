@@ -8,6 +8,7 @@ from typing import Annotated, List, Optional
 import typer
 
 from restore_cli.cli import options as shared
+from restore_cli.cli.train_led import led
 from restore_cli.cli.train_n2v import n2v
 from restore_cli.errors import UsageError
 
@@ -129,3 +130,4 @@ def liif(
 
 
 train.command()(n2v)
+train.command()(led)

@@ -27,6 +27,8 @@ class Recipe(Protocol):
     Attributes:
         network: the module to train.
         settings: everything that defines the run, JSON-serialisable; a resumed run must match.
+
+    A recipe may also have `frozen`, state-dict keys that are not trained.
     """
 
     network: Any
@@ -79,7 +81,9 @@ class Trainer:
         self._clock = clock
         recipe.network.train()  # Jittor's eval() stops every gradient
         self._state = recipe.network.state_dict()
-        trained = {k: p for k, p in self._state.items() if not p.is_stop_grad()}
+        frozen = getattr(recipe, "frozen", frozenset())
+        trained = {k: p for k, p in self._state.items()
+                   if not p.is_stop_grad() and k not in frozen}
         self.adam = Adam(trained)
         self._average = {k: jt.array(p.numpy()).stop_grad()
                          for k, p in trained.items()} if plan.average else {}

@@ -1,0 +1,251 @@
+"""`restore train led`: from options to a finished run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from restore_cli import __version__
+from restore_cli.console import Console
+from restore_cli.errors import ExitStatus, UsageError, did_you_mean
+from restore_cli.jobs import training_runs
+from restore_cli.jobs.training_runs import name_of
+
+MODELS = {"unet": ("led-unet", "channels"), "nafnet": ("led-nafnet", "width"),
+          "restormer": ("led-restormer", "dim")}
+SCHEDULES = ("cosine", "constant", "published")
+VALIDATION_IMAGES = 12
+VALIDATION_RATIOS = (30.0, 100.0, 250.0)
+SYNTHETIC = "synthetic"
+
+# What each setting takes where an option is not given. The last two are upstream's (Jin et al.,
+# ICCV 2023, after ELD, CVPR 2020, and PMN, ACM MM 2022), the first is that of the shipped weights.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "compact": {"channels": 16, "ratios": "1-300", "patch": 128, "batch": 8, "steps": 100_000,
+                "lr": 2e-4, "schedule": "cosine", "average": 0.999},
+    "cvpr20": {"channels": 32, "ratios": "100-300", "patch": 512, "batch": 1, "steps": 257_600,
+               "lr": 1e-4, "schedule": "published", "average": 0.0},
+    "mm22": {"channels": 32, "ratios": "100-300", "patch": 512, "batch": 8, "steps": 289_800,
+             "lr": 2e-4, "schedule": "published", "average": 0.0},
+}
+
+# How LibRaw names the cameras whose noise is known.
+CALIBRATED_NAMES = {"SonyA7S2": "Sony ILCE-7SM2", "NikonD850": "Nikon D850"}
+
+
+@dataclass
+class LedTraining:
+    """Options of one run; see `restore train led --help`.
+
+    Attributes:
+        data: folders of RAW files, or "synthetic".
+        channels, ratios, patch, batch, steps, lr, schedule, average: None takes the setting's.
+        repnr: None is True for virtual cameras, else False.
+    """
+
+    out: Path
+    data: Sequence[str]
+    setting: str = "compact"
+    cameras: str = "virtual"
+    noise: str = "ptrqc"
+    ratios: str | None = None
+    synthetic_count: int = 800
+    photos: Path | None = None
+    photo_share: float = 0.0
+    patch: int | None = None
+    batch: int | None = None
+    model: str = "unet"
+    channels: int | None = None
+    repnr: bool | None = None
+    mean_share: float = 0.0
+    init: Path | None = None
+    steps: int | None = None
+    lr: float | None = None
+    schedule: str | None = None
+    warmup: int = 0
+    average: float | None = None
+    seed: int = 0
+    validate_every: int = 1000
+    checkpoint_every: int = 500
+    minutes: float | None = None
+    resume: bool = False
+    device: str = "auto"
+    threads: int | None = None
+    workers: int = 1
+    licence: str = "unspecified"
+
+    def __post_init__(self) -> None:
+        _known("--setting", self.setting, SETTINGS)
+        for key, value in SETTINGS[self.setting].items():
+            if getattr(self, key) is None:
+                setattr(self, key, value)
+        if self.repnr is None:
+            self.repnr = self.cameras.startswith("virtual")
+
+    @property
+    def any_camera(self) -> bool:
+        """Whether the weights are for cameras nobody calibrated, with all their scales."""
+        return self.setting == "compact" and self.cameras.startswith("virtual")
+
+    def settings(self) -> dict[str, Any]:
+        """What defines the run: a resumed run must have the same.
+
+        Raises:
+            WeightsError: `init` cannot be read.
+        """
+        from restore_cli.weights.hashing import sha256_of
+
+        keys = ("setting", "noise", "ratios", "synthetic_count", "photo_share", "patch", "batch",
+                "model", "channels", "repnr", "mean_share", "steps", "lr", "schedule", "warmup",
+                "average", "seed")
+        chosen = {key: getattr(self, key) for key in keys}
+        camera = Path(self.cameras)
+        chosen.update(data=[name_of(d) for d in self.data],
+                      cameras=sha256_of(camera) if camera.suffix == ".json" else self.cameras,
+                      photos=name_of(self.photos) if self.photos else None,
+                      init=sha256_of(self.init) if self.init else None)
+        return chosen
+
+
+def run(options: LedTraining, console: Console) -> ExitStatus:
+    """Trains, resumes or extends a run in `options.out`.
+
+    Raises:
+        UsageError: contradictory options, or a folder that holds another run.
+        InputError: unusable training data.
+        WeightsError: unusable weights to start from.
+    """
+    darkness = _check(options)
+    settings = options.settings()
+    with training_runs.run_folder(options.out, options.resume):
+        trainer = _trainer(options, darkness, settings, console)
+        if trainer.resume():
+            console.info(f"continuing at step {trainer.step} of {options.steps}")
+        scores = trainer.run()
+    target = options.out / "weights.safetensors"
+    console.result(f"{target}", {"weights": str(target), "step": trainer.step, **scores})
+    return ExitStatus.OK
+
+
+def _known(option: str, value: str, known) -> None:
+    if value not in known:
+        raise UsageError(f"unknown {option} '{value}'",
+                         hint=did_you_mean(value, known) or "Known: " + ", ".join(known))
+
+
+def _check(options: LedTraining):
+    """How scenes are darkened; refuses values that no run can have, before data are read."""
+    from restore_cli.nets.layout import layout
+    from restore_cli.training.datasets.raw_pairs import Darkness, Ratios
+
+    training_runs.check(options.lr, options.minutes, options.photo_share)
+    _known("--model", options.model, MODELS)
+    _known("--schedule", options.schedule, SCHEDULES)
+    if options.schedule == "published" and options.setting == "compact":
+        raise UsageError("--schedule published belongs to --setting cvpr20 or mm22")
+    if not options.data:
+        raise UsageError("no training data", hint="Give --data FOLDER or --data synthetic")
+    if not 0 <= options.mean_share <= 1:
+        raise UsageError(f"--mean-share lies between 0 and 1, not {options.mean_share:g}")
+    if options.mean_share and not options.repnr:
+        raise UsageError("--mean-share is about the alignments that --repnr has")
+    if options.photo_share and SYNTHETIC not in options.data:
+        raise UsageError("--photo-share belongs to --data synthetic")
+    cameras = cameras_of(options.cameras)
+    arch, config = architecture(options, len(cameras))
+    align = layout(arch, config).align
+    if options.patch % align:
+        raise UsageError(f"--patch must be a multiple of {align} for this network, "
+                         f"not {options.patch}")
+    ratios = Ratios.parse(options.ratios, integers=options.setting != "compact")
+    return Darkness(tuple(cameras), ratios, options.noise, options.any_camera)
+
+
+def cameras_of(text: str) -> list:
+    """The cameras that `--cameras` means.
+
+    Args:
+        text: "virtual", "virtual:N", a calibrated camera's name, or a camera file (.json).
+
+    Raises:
+        UsageError: none of these.
+        InputError: an unusable camera file.
+    """
+    from restore_cli.training.degradations import raw_noise
+
+    if text.endswith(".json"):
+        return raw_noise.load_cameras(Path(text))
+    if text in raw_noise.CALIBRATED:
+        return [raw_noise.CALIBRATED[text]]
+    name, _, count = text.partition(":")
+    if name == "virtual" and (not count or (count.isdecimal() and 1 <= int(count) <= 100)):
+        return raw_noise.virtual_cameras(int(count) if count else 5)
+    known = ("virtual", *raw_noise.CALIBRATED)
+    raise UsageError(f"unknown --cameras '{text}'",
+                     hint=did_you_mean(text, known) or "Known: virtual, virtual:N (1 to 100), "
+                     + ", ".join(known[1:]) + ", or a .json file that --calibrate wrote")
+
+
+def architecture(options: LedTraining, cameras: int) -> tuple[str, dict[str, Any]]:
+    """The registry's name and configuration of the network that is trained."""
+    arch, width = MODELS[options.model]
+    repnr = {"branches": cameras, "aux": False} if options.repnr else None
+    return arch, {width: options.channels, "repnr": repnr}
+
+
+def facts(options: LedTraining, names: Sequence[str], ratios: Sequence[float],
+          stage: str) -> dict[str, str]:
+    """Metadata of the weights that a run writes.
+
+    Args:
+        options: of the run.
+        names: "Make Model" of the cameras the weights are for, or ["any"].
+        ratios: least and largest amplification they were trained on.
+        stage: "pretrain", "finetune" or "plain".
+    """
+    return {"source": "trained by restore train led", "licence": options.licence,
+            "task": "denoise-raw", "converter": f"restore-cli {__version__}",
+            "cameras": json.dumps(list(names)), "ratios": json.dumps(list(ratios)),
+            "stage": stage}
+
+
+def _trainer(options: LedTraining, darkness, settings: dict[str, Any], console: Console):
+    from restore_cli.jobs import train_led_data
+    from restore_cli.nets.layout import layout
+    from restore_cli.runtime import engine
+    from restore_cli.training import led_schedules
+    from restore_cli.training.datasets.raw_pairs import NoisySampler
+
+    arch, config = architecture(options, len(darkness.cameras))
+    if options.schedule == "published":
+        schedule = led_schedules.published(options.setting, options.lr, options.steps)
+    else:
+        schedule = training_runs.schedule(options.schedule, options.lr, options.steps,
+                                          options.warmup)
+    scenes, held = train_led_data.scenes(options, darkness, console)
+    branches = len(darkness.cameras) if options.repnr else 0
+    sampler = NoisySampler(scenes, options.seed, darkness, batch=options.batch,
+                           side=options.patch, branches=branches, mean_share=options.mean_share)
+    sampler.batch(0)  # data that do not fit the options are told before anything is compiled
+    engine.start(options.device, options.threads, console=console)
+    from restore_cli.training.led import LedRecipe, untrained
+    from restore_cli.training.trainer import Plan, Trainer
+
+    names = ["any"] if options.cameras.startswith("virtual") else \
+        [CALIBRATED_NAMES.get(camera.name, camera.name) for camera in darkness.cameras]
+    frozen = untrained(list(layout(arch, config).shapes), "pretrain", branches) \
+        if branches else frozenset()
+    recipe = LedRecipe(
+        arch, config, sampler, held, settings,
+        facts(options, names, darkness.ratios.bounds, "pretrain" if branches else "plain"),
+        judged="mean" if branches else None, frozen=frozen, workers=options.workers)
+    if options.init is not None:
+        training_runs.initialise(recipe.network, options.init)
+    shown = ", ".join(f"{v:.2f} dB at {k.split('_')[1]}" for k, v in recipe.noisy_psnr().items())
+    console.info(f"the noisy patches to validate on have {shown}")
+    plan = Plan(options.steps, schedule, options.average, options.validate_every,
+                options.checkpoint_every, minutes=options.minutes)
+    return Trainer(recipe, plan, options.out, console)
