@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from restore_cli.errors import InputError, ShapeError, UsageError
-from restore_cli.media import raw_file
+from restore_cli.media import raw_file, raw_levels
 from restore_cli.media.raw import Raw
 
 LINEAR_WHITE = 65535
@@ -103,28 +103,30 @@ def _filled(raw: Raw, mosaic: np.ndarray | None, gain: float, black: np.ndarray 
         if visible.shape != mosaic.shape:
             raise InputError("was changed since it was read", path=raw.path)
         ranges = raw.white - raw.black
-        same = gain == 1 and (low == raw.black).all() and (high == raw.white).all()
+        codes = raw_levels.codes(opened, raw.pattern)
+        floor = np.array(opened.black_level_per_channel, np.float64)[codes]
+        same = (gain == 1 and (low == floor).all() and (low == raw.black).all()
+                and (high == raw.white).all())
         if same and (ranges == np.rint(ranges[0])).all():
             visible[:], saturation = mosaic, int(ranges[0])
         else:
-            saturation = 65535 - int(np.ceil(raw.black.max()))
-            _stretch(visible, mosaic, raw, low, gain * saturation / (high - low), saturation)
-        sizes = opened.sizes
+            saturation = 65535 - int(floor.max())
+            _stretch(visible, mosaic, raw, floor, low, gain * saturation / (high - low), saturation)
         gains = [0.0] * 4
-        for (row, column), balance in zip(raw.pattern.offsets, raw.balance, strict=True):
-            gains[opened.raw_color(sizes.top_margin + row, sizes.left_margin + column)] = balance
+        for code, balance in zip(codes, raw.balance, strict=True):
+            gains[code] = float(balance)
         gains[3] = gains[3] or gains[1]
         yield opened, {"user_wb": gains, "user_sat": saturation}
 
 
-def _stretch(visible: np.ndarray, mosaic: np.ndarray, raw: Raw, low: np.ndarray,
-             scale: np.ndarray, saturation: int) -> None:
+def _stretch(visible: np.ndarray, mosaic: np.ndarray, raw: Raw, floor: np.ndarray,
+             low: np.ndarray, scale: np.ndarray, saturation: int) -> None:
     for i, (row, column) in enumerate(raw.pattern.offsets):
         for start in range(row, mosaic.shape[0], _ROWS):
             part = (slice(start, start + _ROWS, 2), slice(column, None, 2))
             light = (mosaic[part] - np.float32(low[i])) * np.float32(scale[i])
-            light += np.float32(raw.black[i])
-            visible[part] = np.clip(np.rint(light), 0, saturation + raw.black[i])
+            light += np.float32(floor[i])
+            visible[part] = np.clip(np.rint(light), 0, saturation + floor[i])
 
 
 def _processed(opened, raw: Raw, **settings) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from restore_cli.errors import InputError, ShapeError
-from restore_cli.media import bayer, raw_file, raw_tags
+from restore_cli.media import bayer, raw_file, raw_levels, raw_tags
 from restore_cli.media.bayer import Pattern
 from restore_cli.media.raw_file import EXTENSIONS
 from restore_cli.media.raw_tags import Tags
@@ -21,13 +21,7 @@ from restore_cli.media.raw_tags import Tags
 if TYPE_CHECKING:
     import rawpy
 
-__all__ = ["EXTENSIONS", "Raw", "XYZ_FROM_SRGB", "camera_to_srgb", "read"]
-
-# Linear sRGB to XYZ for D65, with the digits dcraw and LibRaw use.
-XYZ_FROM_SRGB = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169],
-                          [0.019334, 0.119193, 0.950227]])
-_COLOR_MATRICES, _ILLUMINANTS = (50722, 50721, 52531), (50779, 50778, 52529)
-_D65 = 21
+__all__ = ["EXTENSIONS", "Raw", "read"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,22 +172,6 @@ def read(path: str | Path) -> Raw:
         return _take(opened, path, tags)
 
 
-def camera_to_srgb(xyz_to_camera: np.ndarray) -> np.ndarray | None:
-    """Balanced camera colours to linear sRGB from the XYZ to camera matrix, as dcraw does.
-
-    Returns:
-        float64 (3, 3) whose rows add up to 1, or None when the matrix has no inverse.
-    """
-    forward = np.asarray(xyz_to_camera, np.float64)[:3] @ XYZ_FROM_SRGB
-    sums = forward.sum(axis=1, keepdims=True)
-    if not np.isfinite(forward).all() or (np.abs(sums) < 1e-6).any():
-        return None
-    try:
-        return np.linalg.inv(forward / sums)
-    except np.linalg.LinAlgError:
-        return None
-
-
 def _stored(plane: np.ndarray, black: float, white: float) -> np.ndarray:
     values = plane * np.float32(white - black)
     values += np.float32(black)
@@ -205,17 +183,12 @@ def _stored(plane: np.ndarray, black: float, white: float) -> np.ndarray:
 def _take(opened: rawpy.RawPy, path: Path, tags: Tags) -> Raw:
     sizes = opened.sizes
     pattern = bayer.PATTERNS[raw_file.check_mosaic(opened, path, tags)]
-    codes = [opened.raw_color(sizes.top_margin + y, sizes.left_margin + x)
-             for y, x in pattern.offsets]
-    black = np.array(opened.black_level_per_channel, np.float64)[codes]
+    codes = raw_levels.codes(opened, pattern)
+    black = raw_levels.black(opened, pattern, tags)
     raw_file.check_rows(opened.raw_image, float(black.min()), path)
-    white = _white(opened, codes, black, path)
-    balance, known = _balance(opened, codes)
-    matrix = np.array(opened.color_matrix[:, :3], np.float64)
-    xyz = _xyz_to_camera(opened, tags)
-    to_srgb = matrix if np.isfinite(matrix).all() and matrix.any() else None
-    if to_srgb is None and xyz is not None:
-        to_srgb = camera_to_srgb(xyz)
+    white = raw_levels.white(opened, codes, black, path)
+    balance, known = raw_levels.balance(opened, codes)
+    xyz = raw_levels.xyz_to_camera(opened, tags)
     other, lens = _other(opened), opened.lens
     crop = (sizes.crop_top_margin - sizes.top_margin, sizes.crop_left_margin - sizes.left_margin,
             sizes.crop_height, sizes.crop_width)
@@ -223,9 +196,9 @@ def _take(opened: rawpy.RawPy, path: Path, tags: Tags) -> Raw:
               and crop[1] + crop[3] <= sizes.width)
     return Raw(
         path=path, mosaic=opened.raw_image_visible.copy(), pattern=pattern, black=black,
-        white=white, balance=balance, daylight=_gains(opened.daylight_whitebalance, codes)
-        if _told(opened.daylight_whitebalance) else balance,
-        balance_known=known, to_srgb=to_srgb, xyz_to_camera=xyz, flip=sizes.flip,
+        white=white, balance=balance,
+        daylight=raw_levels.daylight(opened, codes), balance_known=known,
+        to_srgb=raw_levels.to_srgb(opened, xyz), xyz_to_camera=xyz, flip=sizes.flip,
         iso=_positive(other["iso_speed"]) or tags.iso,
         seconds=_exif(other["shutter_speed"], tags, raw_tags.EXPOSURE_TIME),
         aperture=_exif(other["aperture"], tags, raw_tags.F_NUMBER),
@@ -237,54 +210,6 @@ def _take(opened: rawpy.RawPy, path: Path, tags: Tags) -> Raw:
         artist=other["artist"].strip(), taken=tags.taken or other["taken"],
         bits=int(white.max()).bit_length(), margins=(sizes.top_margin, sizes.left_margin),
         crop=crop if inside else None, aspect=float(sizes.pixel_aspect) or 1.0, tags=tags)
-
-
-def _white(opened: rawpy.RawPy, codes: list[int], black: np.ndarray, path: Path) -> np.ndarray:
-    told = opened.camera_white_level_per_channel
-    if told is not None and all(level > 0 for level in told):
-        white = np.array(told, np.float64)[codes]
-        if (white > black).all():
-            return white
-    white = np.full(4, float(opened.white_level))
-    if not (white > black).all():
-        raise InputError(f"has a white level ({white[0]:g}) that is not above its black level "
-                         f"({black.max():g})", path=path)
-    return white
-
-
-def _told(gains: list[float]) -> bool:
-    return all(np.isfinite(gain) and gain > 0 for gain in gains[:3])
-
-
-def _gains(gains: list[float], codes: list[int]) -> np.ndarray:
-    """In plane order with G1 = 1; LibRaw leaves the second green 0 when both are one."""
-    whole = list(gains)
-    if not (np.isfinite(whole[3]) and whole[3] > 0):
-        whole[3] = whole[1]
-    found = np.array(whole, np.float64)[codes]
-    return found / found[1]
-
-
-def _balance(opened: rawpy.RawPy, codes: list[int]) -> tuple[np.ndarray, bool]:
-    for gains, known in ((opened.camera_whitebalance, True), (opened.daylight_whitebalance, False)):
-        if _told(gains):
-            return _gains(gains, codes), known
-    return np.ones(4), False
-
-
-def _xyz_to_camera(opened: rawpy.RawPy, tags: Tags) -> np.ndarray | None:
-    """From LibRaw's list of cameras, else the DNG's matrix for the light nearest to D65."""
-    listed = np.array(opened.rgb_xyz_matrix[:3], np.float64)
-    if np.isfinite(listed).all() and listed.any():
-        return listed
-    found = []
-    for place, (matrix, light) in enumerate(zip(_COLOR_MATRICES, _ILLUMINANTS, strict=True)):
-        numbers = tags.main.numbers(matrix) if tags.main else []
-        if len(numbers) == 9 and any(numbers):
-            lights = tags.main.numbers(light)
-            found.append(((not lights or lights[0] != _D65, place),
-                          np.array(numbers, np.float64).reshape(3, 3)))
-    return min(found, key=lambda one: one[0])[1] if found else None
 
 
 def _positive(value: float) -> float | None:
