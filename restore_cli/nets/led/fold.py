@@ -72,7 +72,7 @@ def fold(arch: str, config: Mapping[str, Any], state: Mapping[str, np.ndarray],
         WeightsError: `state` is not of `config`, or has no such branch.
     """
     told = shapes.describe(arch, config).shapes
-    if not config.get("repnr"):
+    if config.get("repnr") is None:
         return dict(config), {key: _get(state, key, shape) for key, shape in told.items()}
     names = dict.fromkeys(layers(told))
     count = config["repnr"].get("branches", REPNR_DEFAULTS["branches"]) + 1
@@ -83,12 +83,32 @@ def fold(arch: str, config: Mapping[str, Any], state: Mapping[str, np.ndarray],
             if key.rsplit(".", 1)[0] not in names and not any(part in key for part in ALIGNED)}
     for layer in names:
         parts = {key: _get(state, key, told[key]) for key in _used(told, layer, branch)}
-        made[f"{layer}.weight"], made[f"{layer}.bias"] = _folded(layer, parts, branch)
+        made[f"{layer}.weight"], made[f"{layer}.bias"] = folded(parts, layer, branch)
     plain = {**config, "repnr": None}
     if any(f"{layer}.main_bias" not in told for layer in names):
         plain["folded"] = True
     order = shapes.describe(arch, plain).shapes
     return plain, {key: made[key] for key in order}
+
+
+def folded(parts: Mapping[str, np.ndarray], layer: str,
+           branch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weight and bias of the plain convolution that one layer amounts to.
+
+    Args:
+        parts: holds the layer's tensors; of the biases and the parallel convolution, what there
+            is.
+        layer: key of the layer.
+        branch: 0..N.
+    """
+    main = parts[f"{layer}.main_weight"]
+    scale, shift = (parts[f"{layer}{part}{branch}"] for part in ALIGNED)
+    taps = main.reshape(*main.shape[:2], -1).sum(axis=2, dtype=np.float64)
+    weight, bias = main * scale, taps @ shift.reshape(-1).astype(np.float64)
+    for name, total in (("main_bias", bias), ("aux_bias", bias), ("aux_weight", weight)):
+        if f"{layer}.{name}" in parts:
+            total += parts[f"{layer}.{name}"]
+    return weight, bias.astype(np.float32)
 
 
 def generalise(state: Mapping[str, np.ndarray]) -> State:
@@ -105,15 +125,15 @@ def generalise(state: Mapping[str, np.ndarray]) -> State:
     return made
 
 
-def to_finetune(config: Mapping[str, Any], state: Mapping[str, np.ndarray],
-                arch: str = "led-unet") -> tuple[Config, State]:
+def to_finetune(arch: str, config: Mapping[str, Any],
+                state: Mapping[str, np.ndarray]) -> tuple[Config, State]:
     """What fine-tuning to a camera starts from.
 
     Args:
+        arch: registry name.
         config, state: a pretrained RepNR network (generalised here; parallel convolutions start
             as zeros), one that has been fine-tuned before (continued as it is), or a plain one
             (alignments start as 1 and 0, with one virtual camera that nothing trains).
-        arch: registry name.
 
     Raises:
         WeightsError: `state` is not of `config`, or is folded, so that its layers have biases
@@ -124,9 +144,9 @@ def to_finetune(config: Mapping[str, Any], state: Mapping[str, np.ndarray],
                            "biases that its convolutions do not",
                            hint="Start from the weights they were folded from.")
     given = config.get("repnr")
-    if given and given.get("aux"):
+    if given is not None and given.get("aux"):
         return dict(config), dict(state)
-    made = {**config, "repnr": {"branches": 1, **(given or {}), "aux": True}}
+    made = {**config, "repnr": {**({"branches": 1} if given is None else given), "aux": True}}
     source = generalise(state)
     return made, {key: _started(source, key, shape)
                   for key, shape in shapes.describe(arch, made).shapes.items()}
@@ -143,7 +163,7 @@ def ready(arch: str, config: Mapping[str, Any],
         WeightsError: `state` is not of `config`.
     """
     given = config.get("repnr")
-    if given and not given.get("aux", False):
+    if given is not None and not given.get("aux"):
         state = generalise(state)
     return fold(arch, config, state)
 
@@ -158,20 +178,6 @@ def _count(keys: Mapping[str, Any], layer: str, part: str) -> int:
 def _used(told: Mapping[str, Any], layer: str, branch: int) -> list[str]:
     own = [f"{layer}.{name}" for name in ("main_weight", "main_bias", "aux_weight", "aux_bias")]
     return [key for key in (*own, *(f"{layer}{part}{branch}" for part in ALIGNED)) if key in told]
-
-
-def _folded(layer: str, parts: Mapping[str, np.ndarray],
-            branch: int) -> tuple[np.ndarray, np.ndarray]:
-    main = parts[f"{layer}.main_weight"]
-    scale, shift = (parts[f"{layer}{part}{branch}"] for part in ALIGNED)
-    # Channels last in the product: one pass over the weights, taps summed first in float64.
-    taps = main.reshape(*main.shape[:2], -1).sum(axis=2, dtype=np.float64)
-    bias = taps @ shift.reshape(-1).astype(np.float64)
-    weight = main * scale
-    for name, total in (("main_bias", bias), ("aux_bias", bias), ("aux_weight", weight)):
-        if f"{layer}.{name}" in parts:
-            total += parts[f"{layer}.{name}"]
-    return weight, bias.astype(np.float32)
 
 
 def _get(state: Mapping[str, np.ndarray], key: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -109,6 +109,6 @@ def use_branch(network: nn.Module, branch: Branch) -> None:
     layers = [layer for layer in network.modules() if isinstance(layer, RepNRConv)]
     for layer in layers:
         count = len(layer.align_weights) - 1
-        if branch != "mean" and not -1 <= branch <= count:
-            raise ValueError(f"branch {branch} of {count} and the target camera's")
+        if branch != "mean" and branch not in range(-1, count + 1):
+            raise ValueError(f"no branch {branch!r}: there are 0 to {count} and 'mean'")
         layer._branch = count if branch == -1 else branch

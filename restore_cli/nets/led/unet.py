@@ -16,6 +16,7 @@ from restore_cli.nets.base import Network, expect
 from restore_cli.nets.led import pad, repnr, shapes
 from restore_cli.nets.n2v.layers import max_pool
 from restore_cli.nets.ops import led_unet
+from restore_cli.nets.ops import led_unet
 
 SLOPE = 0.2
 
@@ -55,6 +56,7 @@ class UNet(Network):
             self._add(level, 2 * width, width, rep)
         self.conv10_1 = nn.Conv(wide[0], config["outchannels"], 1)
         self._config = dict(config)
+        self._plain = shapes.describe("led-unet", {**config, "repnr": None}).shapes
 
     def execute(self, x):
         expect("x", x, f"(N, {self._config['inchannels']}, H, W)", None,
