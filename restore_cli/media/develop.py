@@ -76,6 +76,9 @@ def linear_camera_rgb(raw: Raw, mosaic: np.ndarray | None = None, *,
     with _filled(raw, mosaic, 1.0, black, white) as (opened, settings):
         picture = _processed(opened, raw, output_color=rawpy.ColorSpace.raw, gamma=(1, 1),
                              user_flip=0, highlight_mode=rawpy.HighlightMode.Ignore, **settings)
+    if picture.shape[:2] != raw.mosaic.shape:
+        raise InputError("has pixels that are not square, which a linear picture would lose",
+                         path=raw.path, hint="Write it as a mosaic")
     # LibRaw scaled the colour with the greatest gain to full range, the others below it.
     gains = np.array(settings["user_wb"][:3]) / max(settings["user_wb"])
     for start in range(0, len(picture), _ROWS):

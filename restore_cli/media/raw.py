@@ -42,7 +42,7 @@ class Raw:
             None when neither file nor LibRaw knows the camera's colours.
         xyz_to_camera: float64 (3, 3), XYZ (D65) to unbalanced camera colours, or None.
         flip: how the picture is turned for display, as LibRaw says it: 0 not, 3 by half, 5 left
-            by a quarter, 6 right by a quarter.
+            by a quarter, 6 right by a quarter; 1, 2, 4 and 7 are mirrored.
         iso, seconds, aperture, focal_length: None when unknown; focal length in mm.
         make, model, lens, serial, artist: "" when unknown.
         taken: by the camera's clock, without time zone.
@@ -199,7 +199,7 @@ def _take(opened: rawpy.RawPy, path: Path, tags: Tags) -> Raw:
         white=white, balance=balance,
         daylight=raw_levels.daylight(opened, codes), balance_known=known,
         to_srgb=raw_levels.to_srgb(opened, xyz), xyz_to_camera=xyz, flip=sizes.flip,
-        iso=_positive(other["iso_speed"]) or tags.iso,
+        iso=_iso(other["iso_speed"], tags),
         seconds=_exif(other["shutter_speed"], tags, raw_tags.EXPOSURE_TIME),
         aperture=_exif(other["aperture"], tags, raw_tags.F_NUMBER),
         focal_length=_exif(other["focal_length"], tags, raw_tags.FOCAL_LENGTH),
@@ -207,7 +207,7 @@ def _take(opened: rawpy.RawPy, path: Path, tags: Tags) -> Raw:
         model=tags.text(raw_tags.MODEL) or tags.text(raw_tags.UNIQUE_MODEL),
         lens=tags.text(raw_tags.LENS_MODEL) or lens.model.strip(),
         serial=tags.text(raw_tags.BODY_SERIAL) or tags.text(raw_tags.CAMERA_SERIAL),
-        artist=other["artist"].strip(), taken=tags.taken or other["taken"],
+        artist=other["artist"].strip(), taken=tags.taken if tags.dated else other["taken"],
         bits=int(white.max()).bit_length(), margins=(sizes.top_margin, sizes.left_margin),
         crop=crop if inside else None, aspect=float(sizes.pixel_aspect) or 1.0, tags=tags)
 
@@ -215,6 +215,12 @@ def _take(opened: rawpy.RawPy, path: Path, tags: Tags) -> Raw:
 def _positive(value: float) -> float | None:
     """The number that was meant: LibRaw's are float32, where a tenth is 0.10000000149."""
     return float(str(np.float32(value))) if np.isfinite(value) and value > 0 else None
+
+
+def _iso(value: float, tags: Tags) -> float | None:
+    """65535 is where EXIF's first tag for it ends, and what LibRaw then says."""
+    found = _positive(value)
+    return found if found and found < 65535 else tags.iso or found
 
 
 def _exif(value: float, tags: Tags, tag: int) -> float | None:

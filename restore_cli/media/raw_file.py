@@ -130,9 +130,8 @@ def check_mosaic(raw: rawpy.RawPy, path: Path, tags: raw_tags.Tags) -> str:
     name = "".join(letters[code] for code in cells[:2, :2].flat)
     if name not in ("RGGB", "BGGR", "GRBG", "GBRG") or (cells != np.tile(cells[:2, :2],
                                                                          (4, 4))).any():
-        rows, columns = raw.raw_pattern.shape
-        raise InputError(f"has a {rows}x{columns} colour filter pattern: only 2x2 Bayer mosaics "
-                         "can be read", path=path)
+        raise InputError(f"has a colour filter pattern ({name}...) that is not one of the four "
+                         "2x2 Bayer patterns", path=path)
     if min(sizes.height, sizes.width) < 2:
         raise InputError(f"has no pixels ({sizes.width}x{sizes.height})", path=path)
     return name
@@ -208,16 +207,25 @@ def _extent(stream: BinaryIO, directory: ifd.Directory, size: int, panasonic: bo
             if offset <= 0 or length <= 0 or offset == 0xFFFFFFFF:
                 continue
             ends = max(ends, int(offset + length))
-            if jpeg and offset + length <= size:
-                stream.seek(int(offset))
-                if not any(stream.read(min(int(length), 64))):
-                    return ends, True
+            if jpeg and offset + length <= size and _hollow(stream, int(offset), int(length)):
+                return ends, True
     offsets = directory.numbers(0x111)
     if _is_raw(directory) and _first(directory, _COMPRESSION) == 1 and len(offsets) == 1:
         row = (_first(directory, _WIDTH) * _first(directory, _SAMPLES, 1)
                * _first(directory, _BITS) + 7) // 8
         ends = max(ends, int(offsets[0]) + row * _first(directory, _HEIGHT))
     return ends, False
+
+
+def _hollow(stream: BinaryIO, start: int, length: int) -> bool:
+    """A JPEG's first bytes are zeros, or its last ones are and no end mark comes before them:
+    its place was reserved on the disk and not filled."""
+    stream.seek(start)
+    if not any(stream.read(min(length, 64))):
+        return True
+    stream.seek(start + max(0, length - 4096))
+    tail = stream.read(min(length, 4096))
+    return not any(tail[-64:]) and b"\xff\xd9" not in tail
 
 
 def undecodable(error: Exception, path: Path, tags: raw_tags.Tags) -> InputError:
@@ -231,35 +239,47 @@ def undecodable(error: Exception, path: Path, tags: raw_tags.Tags) -> InputError
             head = stream.read(64)
     except OSError as reason:
         return unreadable(reason, path)
-    why = _reason(error)
+    if not tags.directories:
+        return _foreign(head, path)
     packing = {_first(one, _COMPRESSION) for one in tags.directories if _is_raw(one)}
     if path.suffix.lower() == ".gpr" or tags.is_dng and _VC5 in packing:
         return InputError("is a GoPro GPR file (VC-5 compressed), which LibRaw cannot decode",
                           path=path, hint="Convert it to DNG with Adobe's or GoPro's converter")
+    if isinstance(error, rawpy.LibRawIOError):
+        return InputError("is truncated or damaged: LibRaw finds its data incomplete", path=path,
+                          hint="Copy it again")
     if tags.is_dng:
         if _JPEG_XL in packing:
             return InputError("is a DNG compressed with JPEG XL, which LibRaw cannot decode",
                               path=path, hint=_CONVERT)
-        return InputError(f"is a DNG that LibRaw cannot decode: {why}", path=path, hint=_CONVERT)
-    camera = " ".join(part for part in (tags.text(raw_tags.MAKE), tags.text(raw_tags.MODEL))
-                      if part)
-    if isinstance(error, rawpy.LibRawFileUnsupportedError):
-        kind = formats.sniff(head)
-        named = path.suffix.lower() in EXTENSIONS
-        if kind and not (kind == "TIFF" and named):
-            return InputError(f"is a {kind} picture, not a camera's RAW file", path=path)
-        if _textual(head):
-            return InputError("is text, not a camera's RAW file", path=path)
-        if head[4:8] == b"ftyp" and head[8:12] != b"crx ":
-            return InputError("is a film or HEIF picture, not a camera's RAW file", path=path)
-        if kind == "TIFF" and camera:
-            return InputError(f"is a RAW file of a {camera} that LibRaw cannot decode", path=path,
-                              hint="Convert it to DNG and give that")
-        if named and not kind:
-            return InputError("is not a RAW file in a known format, or its header is damaged",
-                              path=path)
-        return InputError("is not a camera's RAW file in a known format", path=path)
-    return InputError(f"damaged RAW file: {why}", path=path, hint="Copy it again")
+        return InputError(f"is a DNG that LibRaw cannot decode: {_reason(error)}", path=path,
+                          hint=_CONVERT)
+    if not isinstance(error, rawpy.LibRawFileUnsupportedError):
+        return InputError(f"is damaged: {_reason(error)}", path=path, hint="Copy it again")
+    if path.suffix.lower() in EXTENSIONS:
+        camera = " ".join(filter(None, (tags.text(raw_tags.MAKE), tags.text(raw_tags.MODEL))))
+        return InputError(f"is a RAW file of a {camera or 'camera'} that LibRaw cannot decode",
+                          path=path, hint="Convert it to DNG and give that")
+    return _foreign(head, path)
+
+
+def _foreign(head: bytes, path: Path) -> InputError:
+    """The refusal for a file that shows no sign of being a RAW file but perhaps its name."""
+    kind = formats.sniff(head)
+    if kind == "TIFF" and path.suffix.lower() in EXTENSIONS:
+        return InputError("is truncated or damaged: its header leads nowhere", path=path,
+                          hint="Copy it again")
+    if kind:
+        return InputError(f"is a {kind} picture, not a camera's RAW file", path=path)
+    if head[4:12] == b"ftypcrx ":
+        return InputError("is a Canon CR3 file that LibRaw cannot decode", path=path,
+                          hint="Convert it to DNG and give that")
+    if head[4:8] == b"ftyp":
+        return InputError("is a film or HEIF picture, not a camera's RAW file", path=path)
+    if all(byte in b"\t\n\r\f\x1b" or byte >= 32 for byte in head):
+        return InputError("is text, not a camera's RAW file", path=path)
+    return InputError("is not a RAW file in a format LibRaw knows, or its header is damaged",
+                      path=path)
 
 
 def _reason(error: Exception) -> str:
@@ -267,10 +287,6 @@ def _reason(error: Exception) -> str:
     text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
     text = " ".join(text.split()) or type(error).__name__
     return (text[0].lower() + text[1:])[:160]
-
-
-def _textual(head: bytes) -> bool:
-    return all(byte in b"\t\n\r\f\x1b" or byte >= 32 for byte in head)
 
 
 EXTENSIONS = formats.RAW_EXTENSIONS | frozenset(

@@ -59,15 +59,16 @@ def black(opened: rawpy.RawPy, pattern: Pattern, tags: Tags) -> np.ndarray:
     """
     listed = np.array(opened.black_level_per_channel, np.float64)
     found = listed[codes(opened, pattern)]
-    told = _black_tags(opened, pattern, tags)
-    return found if told is None or abs(told.mean() - found.mean()) > _SPREAD else told
+    told, least = _black_tags(opened, pattern, tags)
+    near = min(abs(told.mean() - found.mean()), abs(least - found.mean()))
+    return told if near < _SPREAD else found
 
 
-def _black_tags(opened: rawpy.RawPy, pattern: Pattern, tags: Tags) -> np.ndarray | None:
-    if not tags.is_dng:
-        return None
+def _black_tags(opened: rawpy.RawPy, pattern: Pattern, tags: Tags
+                ) -> tuple[np.ndarray, float]:
+    """The tags' levels of the four planes and the least of them all; NaN without such tags."""
     sizes = opened.sizes
-    for one in tags.directories:
+    for one in tags.directories if tags.is_dng else ():
         width, height = one.numbers(0x100), one.numbers(0x101)
         levels = np.array(one.numbers(_BLACK_LEVEL), np.float64)
         rows, columns = (int(n) for n in one.numbers(_BLACK_REPEAT) or (1, 1))
@@ -77,10 +78,11 @@ def _black_tags(opened: rawpy.RawPy, pattern: Pattern, tags: Tags) -> np.ndarray
             cells = np.tile(levels.reshape(rows, columns), (2, 2))
             rest = sum(np.mean([float(n) for n in one.numbers(delta)] or [0.0])
                        for delta in _BLACK_DELTAS)
-            return rest + np.array([
-                cells[(sizes.top_margin - top + y) % 2::2, (sizes.left_margin - left + x) % 2::2]
-                .mean() for y, x in pattern.offsets])
-    return None
+            planes = [cells[(sizes.top_margin - top + y) % 2::2,
+                            (sizes.left_margin - left + x) % 2::2].mean()
+                      for y, x in pattern.offsets]
+            return np.array(planes) + rest, levels.min() + rest
+    return np.full(4, np.nan), np.nan
 
 
 def white(opened: rawpy.RawPy, codes: list[int], black: np.ndarray, path: Path) -> np.ndarray:

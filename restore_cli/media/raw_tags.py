@@ -68,6 +68,11 @@ class Tags:
         return next((text for place in self._places() if (text := place.text(tag))), "")
 
     @property
+    def dated(self) -> bool:
+        """There is a date, right or wrong."""
+        return bool(self.text(DATE_ORIGINAL) or self.text(DATE))
+
+    @property
     def taken(self) -> datetime | None:
         """When the picture was taken by the camera's clock, None when not told."""
         for tag in (DATE_ORIGINAL, DATE):
