@@ -24,8 +24,8 @@ _WHITES = 0.95, 1.0  # where an amplified picture goes to white, each plane for 
 _LIMIT = 2.0  # one defective pixel counts no more than this in a neighbourhood
 REACH = 2  # packed pixels that a neighbourhood spans on each side
 _TOP = 65535
-_STEPS = 1 << 14
-"""Steps of brightness that a result has at least; a 14-bit camera's."""
+_BITS = 14
+"""Bits that a brightened result fills at least."""
 
 _DITHERED_BELOW = 1 << 12  # steps; finer ones need no dither
 _DITHER = 128  # side of the pattern
@@ -63,7 +63,7 @@ def levels(black: np.ndarray, white: np.ndarray, *, shrink: float = 1.0,
     """
     factor, highest = 1, float(np.max(white))
     while rescale and highest * 2 * factor <= _TOP and (
-            shrink > 1 or highest * factor < _STEPS - 1):
+            shrink > 1 or int(highest * factor).bit_length() < _BITS):
         factor *= 2
     steps = float(np.min(white - black)) * factor / shrink
     return Levels(np.asarray(black, np.float64) * factor, np.asarray(white, np.float64) * factor,

@@ -189,5 +189,6 @@ def show(number: float) -> str:
 def _judged(chosen: Chosen, known: Span) -> Chosen:
     if known.low * 0.999 <= chosen.ratio <= known.high * 1.001:
         return chosen
-    line = f"the ratio {show(chosen.ratio)} is outside the {known} that the weights were trained for"
+    line = (f"the ratio {show(chosen.ratio)} is outside the {known} that the weights were "
+            "trained for")
     return replace(chosen, warnings=(*chosen.warnings, line))

@@ -9,8 +9,8 @@ import numpy as np
 
 from restore_cli.jobs.denoise_raw_image import Index, Picture, Result
 from restore_cli.jobs.denoise_raw_network import Loaded
-from restore_cli.nets.led import pad
 from restore_cli.nets.layout import Layout
+from restore_cli.nets.led import pad
 from restore_cli.pipeline import tiles
 from restore_cli.pipeline.tiles import Span
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
+import denoise_raw_weights
 import denoise_weights
 import pytest
 from upscale_weights import make
@@ -85,4 +87,27 @@ def denoise(tmp_path, monkeypatch, denoisers):
         return Result(main(words, console), console)
 
     go.generic = generic
+    return go
+
+
+@pytest.fixture(scope="session")
+def raw_weights(tmp_path_factory):
+    """Makes weight files by the names of `denoise_raw_weights`."""
+    folder = tmp_path_factory.mktemp("raw-weights")
+    return lambda name="unet", *rest, **options: denoise_raw_weights.make(
+        folder, name, *rest, **options)
+
+
+@pytest.fixture
+def denoise_raw(tmp_path, monkeypatch, raw_weights):
+    """Runs `restore denoise-raw` in tmp_path with a small network; a `Result`."""
+    monkeypatch.chdir(tmp_path)
+
+    def go(*arguments, stdin: bytes = b"", network: str | Path | None = "unet") -> Result:
+        console = Console(io.BytesIO(stdin), io.BytesIO(), io.StringIO(), environ={})
+        path = raw_weights(network) if isinstance(network, str) else network
+        chosen = ["-w", str(path)] if path else []
+        words = ["denoise-raw", *map(str, arguments), *chosen, "--device", "cpu"]
+        return Result(main(words, console), console)
+
     return go
