@@ -8,17 +8,38 @@ from typing import Annotated, List, Optional
 import typer
 
 from restore_cli.cli import options as shared
+from restore_cli.errors import UsageError
 
 DATA, NOISE, MODEL, RUN = "Data", "Noise", "Model", "Run"
+FINE, CALIBRATE = "Fine-tune", "Calibrate"
+
+# Options that only some of the four uses have: generated noise, --pairs, --finetune, --calibrate.
+_TALK = {"out", "json", "quiet", "no_progress", "debug"}
+_MODES = {
+    "calibrate": _TALK | {"calibrate", "flats", "darks", "camera_name"},
+    "finetune": _TALK | {
+        "finetune", "init", "setting", "validation", "patch", "batch", "schedule", "align_steps",
+        "align_lr", "aux_steps", "aux_lr", "seed", "validate_every", "checkpoint_every", "minutes",
+        "resume", "device", "threads", "workers", "licence"},
+}
+_ELSEWHERE = {"flats": "calibrate", "darks": "calibrate", "camera_name": "calibrate",
+              "align_steps": "finetune", "align_lr": "finetune", "aux_steps": "finetune",
+              "aux_lr": "finetune"}
+_NOT_OF_PAIRS = ("cameras", "noise", "ratios", "synthetic_count", "photos", "photo_share",
+                 "mean_share")
 
 
 def led(
     context: typer.Context,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.",
-                                      rich_help_panel=RUN)],
+    out: Annotated[Path, typer.Option(
+        "--out", "-o", help="Folder of the run; with --calibrate, the camera file to write.",
+        rich_help_panel=RUN)],
     data: Annotated[Optional[List[str]], typer.Option(
-        "--data", help="'synthetic' for generated pictures, un-processed to raw planes.",
-        rich_help_panel=DATA)] = None,
+        "--data", help="Folder of clean RAW files, or 'synthetic' for generated pictures turned "
+        "into raw planes; noise is added; repeatable.", rich_help_panel=DATA)] = None,
+    pairs: Annotated[Optional[Path], typer.Option(
+        help="Instead of --data: a list of noisy and clean RAW files, 'noisy clean [ratio]' a "
+             "line, for a plain network.", rich_help_panel=DATA)] = None,
     setting: Annotated[str, typer.Option(
         help="compact (that of the shipped weights), cvpr20 or mm22 (as published); decides what "
              "other options are where they are not given.", rich_help_panel=RUN)] = "compact",
@@ -29,6 +50,9 @@ def led(
         rich_help_panel=DATA)] = None,
     photo_share: Annotated[float, typer.Option(
         help="Share of those photographs, 0 to 1.", rich_help_panel=DATA)] = 0.0,
+    validation: Annotated[Optional[Path], typer.Option(
+        help="Folder of clean RAW files to validate on, or a list where training is on a list; "
+             "default: some of --data, kept apart.", rich_help_panel=DATA)] = None,
     patch: Annotated[Optional[int], typer.Option(
         min=8, help="Side of training patches in 2x2 cells; default: the setting's.",
         rich_help_panel=DATA)] = None,
@@ -57,6 +81,28 @@ def led(
              "gets, 0 to 1.", rich_help_panel=MODEL)] = 0.0,
     init: Annotated[Optional[Path], typer.Option(help="Start from these weights.",
                                                  rich_help_panel=MODEL)] = None,
+    finetune: Annotated[Optional[Path], typer.Option(
+        help="Fit the weights of --init to a camera by a list of pairs, best two or more a ratio: "
+             "'noisy clean [ratio]' a line.", rich_help_panel=FINE)] = None,
+    align_steps: Annotated[int, typer.Option(
+        min=0, help="Updates of the camera's alignment.", rich_help_panel=FINE)] = 1000,
+    align_lr: Annotated[float, typer.Option(help="Their learning rate.",
+                                            rich_help_panel=FINE)] = 1e-4,
+    aux_steps: Annotated[int, typer.Option(
+        min=0, help="Then updates of the parallel convolutions.", rich_help_panel=FINE)] = 500,
+    aux_lr: Annotated[float, typer.Option(help="Their learning rate.",
+                                          rich_help_panel=FINE)] = 1e-5,
+    calibrate: Annotated[bool, typer.Option(
+        "--calibrate", help="Measure a camera's noise and write a file for --cameras.",
+        rich_help_panel=CALIBRATE)] = False,
+    flats: Annotated[Optional[List[Path]], typer.Option(
+        help="Evenly lit RAW files of several ISOs, or a folder; repeatable.",
+        rich_help_panel=CALIBRATE)] = None,
+    darks: Annotated[Optional[List[Path]], typer.Option(
+        help="RAW files without light of the same ISOs, or a folder; repeatable.",
+        rich_help_panel=CALIBRATE)] = None,
+    camera_name: Annotated[Optional[str], typer.Option(
+        help="Default: make and model from the files.", rich_help_panel=CALIBRATE)] = None,
     steps: Annotated[Optional[int], typer.Option(
         min=1, help="Updates in all; default: the setting's.", rich_help_panel=RUN)] = None,
     lr: Annotated[Optional[float], typer.Option(
@@ -92,18 +138,52 @@ def led(
 ) -> None:
     """Train a denoiser for RAW files taken in the dark (LED).
 
-    A run that was stopped or killed continues with --resume and ends with the same weights.
+    Pre-train with generated noise (--data), fit to a camera by a few pairs of files (--finetune),
+    train on many pairs (--pairs), or measure a camera's noise (--calibrate). A run that was stopped
+    or killed continues with --resume and ends with the same weights.
     """
     console = shared.console(context, json=json, quiet=quiet, no_progress=no_progress,
                              debug=debug)
+    mode = "calibrate" if calibrate else "finetune" if finetune is not None else None
+    _refuse(context, mode, pairs is not None)
+    if calibrate:
+        from restore_cli.jobs import train_led_calibrate
+
+        raise typer.Exit(int(train_led_calibrate.run(train_led_calibrate.LedCalibration(
+            out=out, flats=flats or (), darks=darks or (), name=camera_name), console)))
+    common = dict(
+        out=out, setting=setting, validation=validation, patch=patch, schedule=schedule, seed=seed,
+        init=init, validate_every=validate_every, checkpoint_every=checkpoint_every,
+        minutes=minutes, resume=resume, device=device, threads=threads, workers=workers,
+        licence=licence)
+    if finetune is not None:
+        from restore_cli.jobs import train_led_finetune
+
+        raise typer.Exit(int(train_led_finetune.run(train_led_finetune.LedFinetune(
+            pairs=finetune, batch=batch or 1, align_steps=align_steps, align_lr=align_lr,
+            aux_steps=aux_steps, aux_lr=aux_lr, **common), console)))
     from restore_cli.jobs import train_led
 
-    status = train_led.run(train_led.LedTraining(
-        out=out, data=data or (), setting=setting, cameras=cameras, noise=noise, ratios=ratios,
-        synthetic_count=synthetic_count, photos=photos, photo_share=photo_share, patch=patch,
-        batch=batch, model=model, channels=channels, repnr=repnr, mean_share=mean_share,
-        init=init, steps=steps, lr=lr, schedule=schedule, warmup=warmup, average=average,
-        seed=seed, validate_every=validate_every, checkpoint_every=checkpoint_every,
-        minutes=minutes, resume=resume, device=device, threads=threads, workers=workers,
-        licence=licence), console)
-    raise typer.Exit(int(status))
+    raise typer.Exit(int(train_led.run(train_led.LedTraining(
+        data=data or (), pairs=pairs, cameras=cameras, noise=noise, ratios=ratios,
+        synthetic_count=synthetic_count, photos=photos, photo_share=photo_share, batch=batch,
+        model=model, channels=channels, repnr=repnr, mean_share=mean_share, steps=steps, lr=lr,
+        warmup=warmup, average=average, **common), console)))
+
+
+def _refuse(context: typer.Context, mode: str | None, pairs: bool) -> None:
+    """Refuses options that this use does not have: none is silently without effect.
+
+    Raises:
+        UsageError: names one.
+    """
+    for name in context.params:
+        if context.get_parameter_source(name).name != "COMMANDLINE":
+            continue
+        option = "--" + ("repnr or --plain" if name == "repnr" else name.replace("_", "-"))
+        if mode is not None and name not in _MODES[mode]:
+            raise UsageError(f"{option} has no meaning with --{mode}")
+        if mode is None and name in _ELSEWHERE:
+            raise UsageError(f"{option} belongs to --{_ELSEWHERE[name]}")
+        if pairs and mode is None and name in _NOT_OF_PAIRS:
+            raise UsageError(f"{option} is about generated noise, not about --pairs")

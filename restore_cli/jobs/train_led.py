@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
              "lr": 2e-4, "schedule": "published", "average": 0.0},
 }
 
-# How LibRaw names the cameras whose noise is known.
-CALIBRATED_NAMES = {"SonyA7S2": "Sony ILCE-7SM2", "NikonD850": "Nikon D850"}
+# How RAW files name the cameras whose noise is known.
+CALIBRATED_NAMES = {"SonyA7S2": "SONY ILCE-7SM2", "NikonD850": "NIKON D850"}
 
 
 @dataclass
@@ -41,13 +41,16 @@ class LedTraining:
     """Options of one run; see `restore train led --help`.
 
     Attributes:
-        data: folders of RAW files, or "synthetic".
+        data: folders of clean RAW files, or "synthetic"; noise is generated.
+        pairs: a list of noisy and clean RAW files to train on instead.
+        validation: folder of clean RAW files (or a list of pairs); None keeps some apart.
         channels, ratios, patch, batch, steps, lr, schedule, average: None takes the setting's.
         repnr: None is True for virtual cameras, else False.
     """
 
     out: Path
-    data: Sequence[str]
+    data: Sequence[str] = ()
+    pairs: Path | None = None
     setting: str = "compact"
     cameras: str = "virtual"
     noise: str = "ptrqc"
@@ -62,6 +65,7 @@ class LedTraining:
     repnr: bool | None = None
     mean_share: float = 0.0
     init: Path | None = None
+    validation: Path | None = None
     steps: int | None = None
     lr: float | None = None
     schedule: str | None = None
@@ -78,12 +82,12 @@ class LedTraining:
     licence: str = "unspecified"
 
     def __post_init__(self) -> None:
-        _known("--setting", self.setting, SETTINGS)
+        known("--setting", self.setting, SETTINGS)
         for key, value in SETTINGS[self.setting].items():
             if getattr(self, key) is None:
                 setattr(self, key, value)
         if self.repnr is None:
-            self.repnr = self.cameras.startswith("virtual")
+            self.repnr = self.pairs is None and self.cameras.startswith("virtual")
 
     @property
     def any_camera(self) -> bool:
@@ -105,6 +109,7 @@ class LedTraining:
         camera = Path(self.cameras)
         chosen.update(data=[name_of(d) for d in self.data],
                       cameras=sha256_of(camera) if camera.suffix == ".json" else self.cameras,
+                      pairs=sha256_of(self.pairs) if self.pairs else None,
                       photos=name_of(self.photos) if self.photos else None,
                       init=sha256_of(self.init) if self.init else None)
         return chosen
@@ -118,7 +123,7 @@ def run(options: LedTraining, console: Console) -> ExitStatus:
         InputError: unusable training data.
         WeightsError: unusable weights to start from.
     """
-    darkness = _check(options)
+    darkness = check(options)
     settings = options.settings()
     with training_runs.run_folder(options.out, options.resume):
         trainer = _trainer(options, darkness, settings, console)
@@ -130,24 +135,38 @@ def run(options: LedTraining, console: Console) -> ExitStatus:
     return ExitStatus.OK
 
 
-def _known(option: str, value: str, known) -> None:
-    if value not in known:
+def known(option: str, value: str, names: Collection[str]) -> None:
+    """Refuses a value that is none of `names`.
+
+    Raises:
+        UsageError: names the nearest one.
+    """
+    if value not in names:
         raise UsageError(f"unknown {option} '{value}'",
-                         hint=did_you_mean(value, known) or "Known: " + ", ".join(known))
+                         hint=did_you_mean(value, names) or "Known: " + ", ".join(names))
 
 
-def _check(options: LedTraining):
-    """How scenes are darkened; refuses values that no run can have, before data are read."""
+def check(options: LedTraining):
+    """How scenes are darkened; refuses values that no run can have, before data are read.
+
+    Raises:
+        UsageError: contradictory options.
+        InputError: an unusable camera file.
+    """
     from restore_cli.nets.layout import layout
     from restore_cli.training.datasets.raw_pairs import Darkness, Ratios
 
     training_runs.check(options.lr, options.minutes, options.photo_share)
-    _known("--model", options.model, MODELS)
-    _known("--schedule", options.schedule, SCHEDULES)
+    known("--model", options.model, MODELS)
+    known("--schedule", options.schedule, SCHEDULES)
     if options.schedule == "published" and options.setting == "compact":
         raise UsageError("--schedule published belongs to --setting cvpr20 or mm22")
-    if not options.data:
-        raise UsageError("no training data", hint="Give --data FOLDER or --data synthetic")
+    if bool(options.data) == (options.pairs is not None):
+        raise UsageError("give either --data or --pairs" if options.data else "no training data",
+                         hint="--data FOLDER, --data synthetic, or --pairs LIST")
+    if options.pairs is not None and options.repnr:
+        raise UsageError("--pairs trains a plain network",
+                         hint="--finetune fits one with alignments to a camera")
     if not 0 <= options.mean_share <= 1:
         raise UsageError(f"--mean-share lies between 0 and 1, not {options.mean_share:g}")
     if options.mean_share and not options.repnr:
@@ -155,7 +174,7 @@ def _check(options: LedTraining):
     if options.photo_share and SYNTHETIC not in options.data:
         raise UsageError("--photo-share belongs to --data synthetic")
     cameras = cameras_of(options.cameras)
-    arch, config = architecture(options, len(cameras))
+    arch, config = architecture(options, 0)
     align = layout(arch, config).align
     if options.patch % align:
         raise UsageError(f"--patch must be a multiple of {align} for this network, "
@@ -183,30 +202,34 @@ def cameras_of(text: str) -> list:
     name, _, count = text.partition(":")
     if name == "virtual" and (not count or (count.isdecimal() and 1 <= int(count) <= 100)):
         return raw_noise.virtual_cameras(int(count) if count else 5)
-    known = ("virtual", *raw_noise.CALIBRATED)
+    names = ("virtual", *raw_noise.CALIBRATED)
     raise UsageError(f"unknown --cameras '{text}'",
-                     hint=did_you_mean(text, known) or "Known: virtual, virtual:N (1 to 100), "
-                     + ", ".join(known[1:]) + ", or a .json file that --calibrate wrote")
+                     hint=did_you_mean(text, names) or "Known: virtual, virtual:N (1 to 100), "
+                     + ", ".join(names[1:]) + ", or a .json file that --calibrate wrote")
 
 
-def architecture(options: LedTraining, cameras: int) -> tuple[str, dict[str, Any]]:
-    """The registry's name and configuration of the network that is trained."""
+def architecture(options: LedTraining, branches: int) -> tuple[str, dict[str, Any]]:
+    """The registry's name and configuration of the network that is trained.
+
+    Args:
+        branches: number of RepNR alignments; 0 for a plain network.
+    """
     arch, width = MODELS[options.model]
-    repnr = {"branches": cameras, "aux": False} if options.repnr else None
+    repnr = {"branches": branches, "aux": False} if branches else None
     return arch, {width: options.channels, "repnr": repnr}
 
 
-def facts(options: LedTraining, names: Sequence[str], ratios: Sequence[float],
+def facts(licence: str, names: Sequence[str], ratios: Sequence[float],
           stage: str) -> dict[str, str]:
     """Metadata of the weights that a run writes.
 
     Args:
-        options: of the run.
+        licence: of the weights.
         names: "Make Model" of the cameras the weights are for, or ["any"].
         ratios: least and largest amplification they were trained on.
         stage: "pretrain", "finetune" or "plain".
     """
-    return {"source": "trained by restore train led", "licence": options.licence,
+    return {"source": "trained by restore train led", "licence": licence,
             "task": "denoise-raw", "converter": f"restore-cli {__version__}",
             "cameras": json.dumps(list(names)), "ratios": json.dumps(list(ratios)),
             "stage": stage}
@@ -217,35 +240,38 @@ def _trainer(options: LedTraining, darkness, settings: dict[str, Any], console: 
     from restore_cli.nets.layout import layout
     from restore_cli.runtime import engine
     from restore_cli.training import led_schedules
-    from restore_cli.training.datasets.raw_pairs import NoisySampler
 
-    arch, config = architecture(options, len(darkness.cameras))
+    branches = len(darkness.cameras) if options.repnr else 0
+    arch, config = architecture(options, branches)
+    shape = layout(arch, config)
     if options.schedule == "published":
         schedule = led_schedules.published(options.setting, options.lr, options.steps)
     else:
         schedule = training_runs.schedule(options.schedule, options.lr, options.steps,
                                           options.warmup)
-    scenes, held = train_led_data.scenes(options, darkness, console)
-    branches = len(darkness.cameras) if options.repnr else 0
-    sampler = NoisySampler(scenes, options.seed, darkness, batch=options.batch,
-                           side=options.patch, branches=branches, mean_share=options.mean_share)
-    sampler.batch(0)  # data that do not fit the options are told before anything is compiled
+    if options.pairs is not None:
+        data = train_led_data.pairs(options, shape.align, console)
+    else:
+        data = train_led_data.scenes(options, darkness, console)
+    data.sampler.batch(0)  # data that do not fit are told before anything is compiled
     engine.start(options.device, options.threads, console=console)
     from restore_cli.training.led import LedRecipe, untrained
     from restore_cli.training.trainer import Plan, Trainer
 
-    names = ["any"] if options.cameras.startswith("virtual") else \
-        [CALIBRATED_NAMES.get(camera.name, camera.name) for camera in darkness.cameras]
-    frozen = untrained(list(layout(arch, config).shapes), "pretrain", branches) \
-        if branches else frozenset()
+    frozen = untrained(list(shape.shapes), "pretrain", branches) if branches else frozenset()
     recipe = LedRecipe(
-        arch, config, sampler, held, settings,
-        facts(options, names, darkness.ratios.bounds, "pretrain" if branches else "plain"),
+        arch, config, data.sampler, data.held, settings,
+        facts(options.licence, data.cameras, data.ratios, "pretrain" if branches else "plain"),
         judged="mean" if branches else None, frozen=frozen, workers=options.workers)
     if options.init is not None:
         training_runs.initialise(recipe.network, options.init)
-    shown = ", ".join(f"{v:.2f} dB at {k.split('_')[1]}" for k, v in recipe.noisy_psnr().items())
-    console.info(f"the noisy patches to validate on have {shown}")
+    console.info("the noisy patches to validate on have " + shown(recipe.noisy_psnr()))
     plan = Plan(options.steps, schedule, options.average, options.validate_every,
                 options.checkpoint_every, minutes=options.minutes)
     return Trainer(recipe, plan, options.out, console)
+
+
+def shown(scores: dict[str, float]) -> str:
+    """Scores by ratio as people say them."""
+    return ", ".join(f"{value:.2f} dB at ratio {name.removeprefix('psnr_')}"
+                     for name, value in scores.items())

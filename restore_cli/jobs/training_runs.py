@@ -10,14 +10,15 @@ from pathlib import Path
 from restore_cli.errors import UsageError, WeightsError
 
 
-def check(lr: float, minutes: float | None, photo_share: float) -> None:
+def check(lr: float, minutes: float | None, photo_share: float = 0.0,
+          lr_option: str = "--lr") -> None:
     """Refuses values that no run can have, before anything is read or made.
 
     Raises:
         UsageError: says which.
     """
     if not 0 < lr < math.inf:
-        raise UsageError(f"--lr must be a number above 0, not {lr:g}")
+        raise UsageError(f"{lr_option} must be a number above 0, not {lr:g}")
     if minutes is not None and not minutes > 0:
         raise UsageError(f"--minutes must be above 0, not {minutes:g}")
     if not 0 <= photo_share < 1:

@@ -1,4 +1,4 @@
-"""Noisy and clean patches for RAW denoisers; the batch of any step depends on (seed, step) alone."""
+"""Noisy and clean patches for RAW denoisers, each batch made from (seed, step) alone."""
 
 from __future__ import annotations
 

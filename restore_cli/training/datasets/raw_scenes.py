@@ -7,6 +7,7 @@ meaning; which of the four Bayer patterns the sensor has is drawn, too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -16,7 +17,8 @@ import numpy as np
 from restore_cli.errors import UsageError
 from restore_cli.media import unprocess
 from restore_cli.media.bayer import PATTERNS
-from restore_cli.training.datasets.sources import ImageSource
+from restore_cli.training.datasets.raw_files import Frame, turned
+from restore_cli.training.datasets.sources import ImageSource, shuffled
 
 # White minus black of sensors of 10, 12, 14 and 16 bits, and how often each is drawn.
 SCALES = (1023.0 - 64, 4095.0 - 256, 16383.0 - 512, 65535.0 - 2048)
@@ -142,3 +144,57 @@ def _linear(tone: bool) -> np.ndarray:
     levels = np.arange(256, dtype=np.float64) / 255
     levels = unprocess.inverse_smoothstep(levels) if tone else levels
     return (levels**2.2).astype(np.float32)
+
+
+class FrameScenes:
+    """Scenes from clean RAW files, cut into squares.
+
+    Args:
+        frames: at least one, none smaller than `side`.
+        side: of a packed patch.
+        augment: mirror and transpose each patch at random, from any place of a frame; False
+            takes the squares of a grid of step `side` as they are, as LED's published pre-training
+            does.
+    """
+
+    def __init__(self, frames: Sequence[Frame], side: int, augment: bool):
+        self._frames, self._augment = list(frames), augment
+        self._squares = [(index, top, left) for index, frame in enumerate(frames)
+                         for top in range(0, frame.size[0] - side + 1, side)
+                         for left in range(0, frame.size[1] - side + 1, side)]
+
+    def __len__(self) -> int:
+        return len(self._squares)
+
+    def scene(self, seed: int, draw: int, side: int, rng: np.random.Generator) -> Scene:
+        index, top, left = self._squares[shuffled(seed, draw, len(self))]
+        frame = self._frames[index]
+        if not self._augment:
+            return Scene(frame.crop(top, left, side, side), frame.scale)
+        top, left = (int(rng.integers(length - side + 1)) for length in frame.size)
+        rows, columns, transposed = (bool(value) for value in rng.random(3) < 0.5)
+        planes = turned(frame.crop(top, left, side, side), rows, columns, transposed)
+        return Scene(np.ascontiguousarray(planes),
+                     frame.scale[[0, 3, 2, 1]] if transposed else frame.scale)
+
+
+class MixedScenes:
+    """Scenes of several supplies.
+
+    Args:
+        parts: (scenes, weight), weights above 0.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Scenes, float]]):
+        weights = np.array([weight for _, weight in parts])
+        self._parts, self._limits = [part for part, _ in parts], np.cumsum(weights / weights.sum())
+
+    def scene(self, seed: int, draw: int, side: int, rng: np.random.Generator) -> Scene:
+        part = int(np.searchsorted(self._limits, rng.random(), side="right"))
+        part = min(part, len(self._parts) - 1)
+        return self._parts[part].scene(seed + part, draw, side, rng)
+
+
+def mixed(parts: Sequence[tuple[Scenes, float]]) -> Scenes:
+    """`MixedScenes`, or the supply itself when there is only one."""
+    return parts[0][0] if len(parts) == 1 else MixedScenes(parts)
