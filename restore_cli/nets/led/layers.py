@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jittor as jt
-import numpy as np
 from jittor import nn
 
 
@@ -21,6 +22,11 @@ class LayerNorm(nn.Module):
         if centred:
             self.bias = jt.zeros((channels,))
         self._eps, self._centred = eps, centred
+
+    @property
+    def eps(self) -> float:
+        """What is added to the variance."""
+        return self._eps
 
     def execute(self, x):
         """(N, C, H, W) to the same shape."""
@@ -43,16 +49,21 @@ def halves(x: jt.Var) -> tuple[jt.Var, jt.Var]:
     return x[:, :middle], x[:, middle:]
 
 
-def within(x: jt.Var, inside: np.ndarray | None) -> jt.Var:
-    """`x` with zeros in the rows of a window that lie beyond the image.
+def cropped(x: jt.Var, halo: tuple[int, int]) -> jt.Var:
+    """`x` without the rows at the top and bottom that only surrounded a window."""
+    above, below = halo
+    return x[:, :, above:x.shape[2] - below] if above or below else x
 
-    Args:
-        x: (N, C, rows, W).
-        inside: (rows,) bool, or None where all rows are the image's.
-    """
-    if inside is None or inside.all():
-        return x
-    return x * jt.array(inside.astype(np.float32).reshape(1, 1, -1, 1))
+
+def tensors(**layers: Any) -> dict[str, jt.Var | None]:
+    """Weights and biases by the names that the operators use; None where a layer has none."""
+    return {f"{name}.{part}": getattr(layer, part, None)
+            for name, layer in layers.items() for part in ("weight", "bias")}
+
+
+def plain(*layers: nn.Module) -> bool:
+    """Whether none of the convolutions is re-parameterised."""
+    return all(isinstance(layer, nn.Conv) for layer in layers)
 
 
 def spatial_sum(x: jt.Var) -> jt.Var:

@@ -10,13 +10,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import jittor as jt
-import numpy as np
 from jittor import nn
 
 from restore_cli.nets.base import Network, expect
 from restore_cli.nets.led import shapes_nafnet
-from restore_cli.nets.led.layers import LayerNorm, depthwise, halves, spatial_sum, within
+from restore_cli.nets.led.layers import (
+    LayerNorm,
+    cropped,
+    depthwise,
+    halves,
+    plain,
+    spatial_sum,
+    tensors,
+)
 from restore_cli.nets.led.repnr import conv
+from restore_cli.nets.ops import led_blocks
 
 EPS = 1e-6
 
@@ -29,12 +37,19 @@ class _Numbered(nn.Module):
         setattr(self, str(number), layer)
         self._number = str(number)
 
+    @property
+    def layer(self) -> nn.Module:
+        """The layer itself."""
+        return getattr(self, self._number)
+
     def execute(self, x):
-        return getattr(self, self._number)(x)
+        return self.layer(x)
 
 
 class Block(nn.Module):
     """A gated depthwise part with channel attention, then a gated pointwise part."""
+
+    reach = 0  # rows around its own that `finish` needs
 
     def __init__(self, channels: int, repnr: Mapping[str, Any] | None):
         super().__init__()
@@ -48,28 +63,40 @@ class Block(nn.Module):
         self.norm1, self.norm2 = LayerNorm(channels, EPS), LayerNorm(channels, EPS)
 
     def execute(self, x):
-        gated = self.gate(x)
-        return self.finish(x, gated, self.attention(spatial_sum(gated), x.shape[2] * x.shape[3]))
+        kept, *sums = self.gather(x)
+        return self.finish(x, kept, sums, x.shape[2] * x.shape[3])
 
-    def gate(self, x: jt.Var, inside: np.ndarray | None = None) -> jt.Var:
-        """The gated depthwise part of (N, C, H, W), same shape.
+    def gather(self, x: jt.Var, halo: tuple[int, int] = (0, 0)) -> list[jt.Var]:
+        """The gated depthwise part (N, C, rows, W), and its sum over the pixels, (N, C).
 
         Args:
-            inside: of a window, which rows are the image's; its first and last row come out wrong.
+            x: (N, C, rows, W), an image or a window of its rows.
+            halo: rows at the top and bottom (0 or 1) that only surround the window; without one
+                the image ends there.
         """
-        first, second = halves(self.dwconv2(within(self.conv1(self.norm1(x)), inside)))
-        return first * second
+        if self._fast():
+            named = tensors(norm=self.norm1, conv=self.conv1, depthwise=self.dwconv2)
+            return list(led_blocks.naf_gather(x, named, EPS, halo))
+        first, second = halves(self.dwconv2(self.conv1(self.norm1(x))))
+        gated = cropped(first * second, halo)
+        return [gated, spatial_sum(gated)]
 
-    def attention(self, total: jt.Var, pixels: int) -> jt.Var:
-        """Factors (N, C, 1, 1) from the sum (N, C) of all `pixels` of the gated part."""
-        mean = total / pixels
-        return self.sca(mean.reshape(mean.shape[0], mean.shape[1], 1, 1))
-
-    def finish(self, x: jt.Var, gated: jt.Var, factors: jt.Var) -> jt.Var:
-        """The block's output from its input, the gated part and the attention; each pixel alone."""
-        x = x + self.conv3(gated * factors) * self.beta
+    def finish(self, x: jt.Var, gated: jt.Var, sums: list[jt.Var], pixels: int,
+               halo: tuple[int, int] = (0, 0)) -> jt.Var:
+        """The block's output from its input, the gated part and its sum over all `pixels`."""
+        if self._fast():
+            named = {**tensors(sca=self.sca.layer, conv3=self.conv3, norm=self.norm2,
+                               conv4=self.conv4, conv5=self.conv5),
+                     "beta": self.beta, "gamma": self.gamma}
+            return cropped(led_blocks.naf_finish(x, gated, sums[0], pixels, named, EPS), halo)
+        mean = (sums[0] / pixels).reshape(x.shape[0], -1, 1, 1)
+        x = x + self.conv3(gated * self.sca(mean)) * self.beta
         first, second = halves(self.conv4(self.norm2(x)))
-        return x + self.conv5(first * second) * self.gamma
+        return cropped(x + self.conv5(first * second) * self.gamma, halo)
+
+    def _fast(self) -> bool:
+        return led_blocks.usable() and plain(self.conv1, self.conv3, self.sca.layer, self.conv4,
+                                             self.conv5)
 
 
 class _Down(nn.Module):

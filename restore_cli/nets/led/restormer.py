@@ -10,21 +10,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import jittor as jt
-import numpy as np
 from jittor import nn
 
 from restore_cli.nets.base import Network, expect
 from restore_cli.nets.led import shapes_restormer
 from restore_cli.nets.led.layers import (
     LayerNorm,
+    cropped,
     depthwise,
     halves,
+    plain,
     spatial_sum,
+    tensors,
     unshuffle,
-    within,
 )
 from restore_cli.nets.led.repnr import conv, parts
 from restore_cli.nets.led.unet import padded
+from restore_cli.nets.ops import led_blocks
 
 EPS = 1e-5
 _LEAST_SQUARE = 1e-24  # of a row's length, which upstream keeps above 1e-12
@@ -55,18 +57,19 @@ class Attention(nn.Module):
         self.project_out = conv(channels, channels, 1, config["repnr"], inner)
         self._heads, self._channels = heads, channels
 
+    @property
+    def heads(self) -> int:
+        """Number of matrices."""
+        return self._heads
+
     def execute(self, x):
-        both, value = self.projected(x)
-        return self.mixed(value, self.mixing(*self.products(both)))
+        values, *sums = self.gather(x)
+        return self.mixed(values, self.mixing(*sums))
 
-    def projected(self, x: jt.Var, inside: np.ndarray | None = None) -> tuple[jt.Var, jt.Var]:
-        """Queries and keys (N, 2C, H, W) and values (N, C, H, W).
-
-        Args:
-            inside: of a window, which rows are the image's; its first and last row come out wrong.
-        """
-        made = self.qkv_dwconv(within(self.qkv(x), inside))
-        return made[:, :2 * self._channels], made[:, 2 * self._channels:]
+    def gather(self, x: jt.Var, halo: tuple[int, int] = (0, 0)) -> list[jt.Var]:
+        """Values (N, C, H, W), and `products` of queries and keys."""
+        made = cropped(self.qkv_dwconv(self.qkv(x)), halo)
+        return [made[:, 2 * self._channels:], *self.products(made[:, :2 * self._channels])]
 
     def products(self, both: jt.Var) -> tuple[jt.Var, jt.Var]:
         """Sums over the pixels: query times key (N, heads, c, c), squares of both (N, 2C)."""
@@ -112,14 +115,15 @@ class FeedForward(nn.Module):
         self.dwconv = depthwise(2 * wide, bias)
         self.project_out = conv(wide, channels, 1, config["repnr"], inner)
 
-    def execute(self, x, inside: np.ndarray | None = None):
-        """(N, C, H, W) to the same shape; `inside` as for `Attention.projected`."""
-        first, second = halves(self.dwconv(within(self.project_in(x), inside)))
+    def execute(self, x):
+        first, second = halves(self.dwconv(self.project_in(x)))
         return self.project_out(nn.gelu(first) * second)
 
 
 class Block(nn.Module):
     """Attention, then feed-forward, each added to its input."""
+
+    reach = 1  # rows around its own that `finish` needs
 
     def __init__(self, channels: int, heads: int, config: Mapping[str, Any]):
         super().__init__()
@@ -129,18 +133,38 @@ class Block(nn.Module):
         self.ffn = FeedForward(channels, config)
 
     def execute(self, x):
-        both, value = self.gather(x)
-        return self.finish(x, value, self.attn.mixing(*self.attn.products(both)))
+        kept, *sums = self.gather(x)
+        return self.finish(x, kept, sums)
 
-    def gather(self, x: jt.Var, inside: np.ndarray | None = None) -> tuple[jt.Var, jt.Var]:
-        """Queries with keys, and values; see `Attention.projected`."""
-        return self.attn.projected(self.norm1(x), inside)
+    def gather(self, x: jt.Var, halo: tuple[int, int] = (0, 0)) -> list[jt.Var]:
+        """Values (N, C, rows, W) of the attention, and the sums that its matrices follow from.
 
-    def finish(self, x: jt.Var, value: jt.Var, mixing: jt.Var,
-               inside: np.ndarray | None = None) -> jt.Var:
-        """The block's output from its input, the values and the attention's matrices."""
-        x = x + self.attn.mixed(value, mixing)
-        return x + self.ffn(self.norm2(x), inside)
+        Args:
+            x: (N, C, rows, W), an image or a window of its rows.
+            halo: rows at the top and bottom (0 or 1) that only surround the window; without one
+                the image ends there.
+        """
+        if self._fast():
+            named = tensors(norm=self.norm1.body, conv=self.attn.qkv,
+                            depthwise=self.attn.qkv_dwconv)
+            return list(led_blocks.restormer_gather(x, named, self.attn.heads, EPS, halo))
+        return self.attn.gather(self.norm1(x), halo)
+
+    def finish(self, x: jt.Var, values: jt.Var, sums: list[jt.Var], pixels: int | None = None,
+               halo: tuple[int, int] = (0, 0)) -> jt.Var:
+        """The block's output from its input, the values and the sums over the whole image."""
+        if self._fast():
+            named = {**tensors(attention_out=self.attn.project_out, norm=self.norm2.body,
+                               project_in=self.ffn.project_in, depthwise=self.ffn.dwconv,
+                               project_out=self.ffn.project_out),
+                     "temperature": self.attn.temperature}
+            return led_blocks.restormer_finish(x, values, *sums, named, self.attn.heads, EPS, halo)
+        x = x + self.attn.mixed(values, self.attn.mixing(*sums))
+        return cropped(x + self.ffn(self.norm2(x)), halo)
+
+    def _fast(self) -> bool:
+        return led_blocks.usable() and plain(self.attn.qkv, self.attn.project_out,
+                                             self.ffn.project_in, self.ffn.project_out)
 
 
 class _Resized(nn.Module):
