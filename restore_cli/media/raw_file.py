@@ -258,7 +258,8 @@ def undecodable(error: Exception, path: Path, tags: raw_tags.Tags) -> InputError
         return InputError(f"is damaged: {_reason(error)}", path=path, hint="Copy it again")
     if path.suffix.lower() in EXTENSIONS:
         camera = " ".join(filter(None, (tags.text(raw_tags.MAKE), tags.text(raw_tags.MODEL))))
-        return InputError(f"is a RAW file of a {camera or 'camera'} that LibRaw cannot decode",
+        return InputError(f"is a RAW file of the camera {camera or 'unknown'} that LibRaw cannot "
+                          "decode",
                           path=path, hint="Convert it to DNG and give that")
     return _foreign(head, path)
 
