@@ -10,16 +10,16 @@ from __future__ import annotations
 import shutil
 import struct
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 
-from restore_cli.errors import OutputError, ShapeError
+from restore_cli.errors import OutputError, RestoreError, ShapeError
 from restore_cli.media import dng_facts, dng_pixels, dng_preview, dng_source, ifd, raw_tags
 from restore_cli.media import dng_tags as tag
-from restore_cli.media.atomic import atomic_path
+from restore_cli.media.atomic import atomic_path, output_error
 
 if TYPE_CHECKING:
     from restore_cli.media.raw import Raw
@@ -28,13 +28,14 @@ SUFFIX = ".dng"
 Kind = Literal["mosaic", "linear"]
 Compression = Literal["lossless", "none"]
 
-_MARK = "restore denoise-raw: "
+_MARK = "Denoised by "
 _LOSSLESS_JPEG, _PLAIN = 7, 1
-_MOST = (1 << 32) - (1 << 20)  # a classic TIFF counts its bytes with 32 bits
+# Bytes of samples: a classic TIFF counts with 32 bits, and what cannot be packed grows a little.
+_MOST = (1 << 32) * 7 // 8
 
 
 def write(target: str | Path | BinaryIO, raw: Raw, mosaic: np.ndarray, *,
-          black: Sequence[float] | None = None, white: Sequence[float] | None = None,
+          black: np.ndarray | float | None = None, white: np.ndarray | float | None = None,
           kind: Kind = "mosaic", compression: Compression = "lossless", note: str,
           preview: np.ndarray | None = None, baseline_exposure: float = 0.0,
           overwrite: bool = False) -> None:
@@ -44,10 +45,11 @@ def write(target: str | Path | BinaryIO, raw: Raw, mosaic: np.ndarray, *,
     copied; the linear kind makes the demosaicked picture (6 bytes a pixel) first.
 
     Args:
-        target: the file's name, or an open binary stream (written from its place on; one that
-            cannot seek gets the bytes at the end).
+        target: the file's name, or an open binary stream, which gets the bytes in one go
+            at the end and need not be seekable.
         mosaic: uint16, same shape as `raw.mosaic`.
-        black, white: levels of `mosaic` by plane R, G1, B, G2; left out, those of `raw`.
+        black, white: levels of `mosaic`, one number or four in plane order R, G1, B, G2; left
+            out, those of `raw`.
             DNG holds one white level: the lowest, so that highlights clip without a tint.
         kind: "mosaic", or "linear" for demosaicked camera colours.
         compression: "lossless" (lossless JPEG) or "none".
@@ -62,23 +64,35 @@ def write(target: str | Path | BinaryIO, raw: Raw, mosaic: np.ndarray, *,
     """
     if mosaic.shape != raw.mosaic.shape or mosaic.dtype != np.uint16:
         raise ShapeError("mosaic", f"uint16 {raw.mosaic.shape}", mosaic.shape)
-    black = np.asarray(raw.black if black is None else black, float)
-    white = np.asarray(raw.white if white is None else white, float)
+    black = np.broadcast_to(np.asarray(raw.black if black is None else black, float), (4,))
+    white = np.broadcast_to(np.asarray(raw.white if white is None else white, float), (4,))
+    named = isinstance(target, (str, Path))
+    path = Path(target) if named else "-"
+    if mosaic.size * (6 if kind == "linear" else 2) > _MOST:
+        raise OutputError("the picture is too large for a DNG, which ends at 4 GiB", path=path)
 
     def emit(stream: BinaryIO) -> None:
         _write(stream, raw, mosaic, black, white, kind, compression, note, preview,
                baseline_exposure)
 
-    if not isinstance(target, (str, Path)):
-        _to_stream(target, emit)
-        return
-    target = Path(target)
-    if raw.path.exists() and target.exists() and target.samefile(raw.path):
-        raise OutputError("is the original itself", path=target,
-                          hint="Choose another name or folder")
-    with atomic_path(target, overwrite=overwrite) as temporary:
-        with open(temporary, "r+b") as stream:
-            emit(stream)
+    try:
+        if not named:
+            _to_stream(target, emit)
+            return
+        if path.exists() and raw.path.exists() and path.samefile(raw.path):
+            raise OutputError("is the original itself", path=path,
+                              hint="Choose another name or folder")
+        with atomic_path(path, overwrite=overwrite) as temporary:
+            with open(temporary, "r+b") as stream:
+                emit(stream)
+    except (RestoreError, BrokenPipeError):
+        raise
+    except OSError as error:
+        raise output_error(error, path) from error
+    except MemoryError:
+        raise OutputError("does not fit into memory while encoding", path=path) from None
+    except (ValueError, RuntimeError) as error:
+        raise OutputError(f"cannot be encoded as DNG: {error}", path=path) from error
 
 
 def denoised_by(path: str | Path) -> str | None:
@@ -93,14 +107,13 @@ def denoised_by(path: str | Path) -> str | None:
 
 
 def _to_stream(stream: BinaryIO, emit: Callable[[BinaryIO], None]) -> None:
-    if stream.seekable():
-        emit(stream)
-        return
-    # The directories at the front tell where the tiles behind them lie.
+    # The directories at the front tell where the tiles behind them lie, and to go back in a
+    # stream is wrong for pipes and for files that are appended to.
     with tempfile.TemporaryFile() as whole:
         emit(whole)
         whole.seek(0)
         shutil.copyfileobj(whole, stream, 1 << 20)
+    stream.flush()
 
 
 def _write(stream: BinaryIO, raw: Raw, mosaic: np.ndarray, black: np.ndarray, white: np.ndarray,
@@ -109,7 +122,7 @@ def _write(stream: BinaryIO, raw: Raw, mosaic: np.ndarray, black: np.ndarray, wh
     source = dng_source.take(raw.tags, mosaic.shape, linear=kind == "linear")
     main = dng_facts.main_directory(raw, source, _MARK + note, exposure)
     if preview is None:
-        preview = dng_preview.make(raw, mosaic, black, white, source.exposure + exposure)
+        preview = dng_preview.make(raw, mosaic, black, white, exposure)
     else:
         preview = dng_preview.unturned(preview, raw.flip)
     thumbnail = _jpeg(preview)
@@ -117,7 +130,8 @@ def _write(stream: BinaryIO, raw: Raw, mosaic: np.ndarray, black: np.ndarray, wh
     if kind == "linear":
         from restore_cli.media import develop
 
-        pixels = develop.linear_camera_rgb(raw, mosaic)
+        pixels = develop.linear_camera_rgb(raw, mosaic, black=black, white=white)
+        black, white = np.zeros(3), np.full(3, develop.LINEAR_WHITE)
     else:
         pixels = mosaic
     sub = dng_facts.picture_directory(raw, source, pixels, black, white)
@@ -157,7 +171,6 @@ def _chunks(sub: ifd.Directory, pixels: np.ndarray, packed: bool) -> Iterator[by
 def _lay_out(stream: BinaryIO, main: ifd.Directory, sub: ifd.Directory, thumbnail: bytes,
              chunks: Iterator[bytes], names: tuple[int, int]) -> None:
     """Header, both directories, preview, picture; the directories are filled in at the end."""
-    base = stream.tell()
     main.entries[tag.SUB_IFDS] = tag.long(0)
     second = _even(8 + len(ifd.pack(main, 8)))
     at = _even(second + len(ifd.pack(sub, second)))
@@ -170,13 +183,10 @@ def _lay_out(stream: BinaryIO, main: ifd.Directory, sub: ifd.Directory, thumbnai
         offsets.append(at)
         counts.append(len(chunk))
         at = _put(stream, chunk, at)
-        if at > _MOST:
-            raise OutputError("the picture is too large for a DNG of 4 GiB")
     sub.entries[names[0]], sub.entries[names[1]] = tag.long(*offsets), tag.long(*counts)
-    stream.seek(base)
+    stream.seek(0)
     front = struct.pack("<2sHI", b"II", 42, 8) + ifd.pack(main, 8)
     stream.write(front.ljust(second, b"\0") + ifd.pack(sub, second))
-    stream.seek(base + at)
 
 
 def _put(stream: BinaryIO, data: bytes, at: int) -> int:

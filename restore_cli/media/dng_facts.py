@@ -32,9 +32,12 @@ def main_directory(raw: Raw, source: Source, mark: str, exposure: float) -> ifd.
     """
     main = ifd.Directory(tag.ORDER, {**source.about, **source.color})
     entries = main.entries
-    own = {tag.MAKE: raw.make, tag.MODEL: raw.model, tag.UNIQUE_MODEL: raw.camera or "Unknown",
-           tag.ORIGINAL_NAME: raw.path.name, tag.DESCRIPTION: mark, tag.ARTIST: raw.artist,
-           tag.DATE_TIME: _date(raw), tag.CAMERA_SERIAL: raw.serial}
+    # RAW developers look for a maker, which cinema cameras leave out.
+    make = raw.make or next(iter(raw.model.split()), "Unknown")
+    own = {tag.MAKE: make, tag.MODEL: raw.model or "Unknown",
+           tag.UNIQUE_MODEL: raw.camera or "Unknown", tag.ORIGINAL_NAME: raw.path.name,
+           tag.DESCRIPTION: mark, tag.ARTIST: raw.artist, tag.DATE_TIME: _date(raw),
+           tag.CAMERA_SERIAL: raw.serial}
     for key, words in own.items():
         if words and key not in entries:
             entries[key] = tag.text(words)
@@ -96,7 +99,7 @@ def picture_directory(raw: Raw, source: Source, pixels: np.ndarray, black: np.nd
     if samples == 3:
         entries[tag.PHOTOMETRIC] = tag.short(tag.LINEAR_RAW)
         entries[tag.BLACK_DIM] = tag.short(1, 1)
-        entries[tag.BLACK] = tag.rational(black, precision=256)
+        entries[tag.BLACK] = tag.rational(black)
         return ifd.Directory(tag.ORDER, entries)
     cell = np.zeros((2, 2))
     for place, level in zip(raw.pattern.offsets, black, strict=True):

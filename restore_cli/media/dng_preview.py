@@ -12,6 +12,15 @@ if TYPE_CHECKING:
 _LONG_SIDE = 1024
 
 
+def _bt709(light: np.ndarray) -> np.ndarray:
+    """The curve LibRaw develops with, ITU-R BT.709: uint8 of 0..1."""
+    curved = np.where(light < 0.018, light * 4.5, 1.099 * light ** 0.45 - 0.099)
+    return np.rint(curved * 255).astype(np.uint8)
+
+
+_CURVE = _bt709(np.linspace(0, 1, 4096))
+
+
 def make(raw: Raw, mosaic: np.ndarray, black: np.ndarray, white: np.ndarray,
          exposure: float = 0.0) -> np.ndarray:
     """Averages cells of the mosaic, balances and turns them into sRGB; no demosaicking.
@@ -35,13 +44,15 @@ def make(raw: Raw, mosaic: np.ndarray, black: np.ndarray, white: np.ndarray,
         plane -= low
         plane /= high - low
     planes[1] = (planes[1] + planes[3]) / 2
-    gains = np.asarray(raw.balance[:3], np.float32) * 2.0 ** exposure
-    colors = np.clip(np.moveaxis(planes[:3], 0, 2) * gains, 0, 1, dtype=np.float32)
+    gains = np.asarray(raw.balance[:3], np.float32) * np.float32(2.0 ** exposure)
+    colors = np.moveaxis(planes[:3], 0, 2) * gains
+    del planes
+    np.clip(colors, 0, 1, out=colors)
     if raw.to_srgb is not None:
-        colors = np.clip(colors @ np.asarray(raw.to_srgb, np.float32).T, 0, 1)
-    curved = np.where(colors <= 0.0031308, colors * 12.92,
-                      1.055 * np.maximum(colors, 1e-9) ** (1 / 2.4) - 0.055)
-    return np.rint(curved * 255).astype(np.uint8)
+        colors = colors @ np.asarray(raw.to_srgb, np.float32).T
+        np.clip(colors, 0, 1, out=colors)
+    colors *= len(_CURVE) - 1
+    return _CURVE[colors.astype(np.uint16)]
 
 
 def unturned(picture: np.ndarray, flip: int) -> np.ndarray:

@@ -74,7 +74,8 @@ def take(tags: raw_tags.Tags, size: tuple[int, int], *, linear: bool) -> Source:
     source.about = _kept(main, _ABOUT)
     if ifd.EXIF in tags.main.children:
         exif = ifd.reordered(tags.main.children[ifd.EXIF], tag.ORDER)
-        source.exif = {key: entry for key, entry in exif.entries.items() if key not in _NOT_EXIF}
+        source.exif = {key: entry for key, entry in exif.entries.items()
+                       if key not in _NOT_EXIF and not _blank(entry)}
     if ifd.GPS in tags.main.children:
         source.gps = ifd.reordered(tags.main.children[ifd.GPS], tag.ORDER)
     if tags.is_dng:
@@ -132,10 +133,14 @@ def _kept(place: ifd.Directory, wanted: tuple[int, ...]) -> dict[int, ifd.Entry]
     found = {}
     for key in wanted:
         entry = place.entries.get(key)
-        if entry is None or not entry.value.strip(b"\0 ") and entry.type in (2, 7):
+        if entry is None or _blank(entry):
             continue
         if entry.type in (5, 10) and any(not any(entry.value[at:at + 4])
                                          for at in range(4, len(entry.value), 8)):
             continue
         found[key] = entry
     return found
+
+
+def _blank(entry: ifd.Entry) -> bool:
+    return entry.type == 2 and not entry.value.strip(b"\0 ")
