@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from restore_cli.errors import InputError, ShapeError, UsageError
+from restore_cli.media import bayer, raw
 from restore_cli.training import calibration
 from restore_cli.training.calibration import Frame, calibrate, fit_gain
 from restore_cli.training.degradations import raw_noise
@@ -288,3 +289,14 @@ def test_gain_without_dark_frames():
     found = fit_gain(signal, variance)
     assert found.gain == pytest.approx(0.7, rel=0.02)
     assert abs(found.gain - 0.7) < 5 * found.error
+
+
+def test_gain_of_frames_that_another_program_made(shared_data):
+    # Two short exposures of a photograph, simulated elsewhere with K = 4 and 6 DN of read noise.
+    files = [raw.read(shared_data / f"raw/pair/short/00001_0{i}_0.1s.dng") for i in range(2)]
+    frames = [Frame(bayer.pack(file.mosaic, file.pattern), 12800, file.black, file.white)
+              for file in files]
+    flat = calibration.measure_flat(*frames)
+    # Dark and full of texture: 384 blocks tell the gain to 1 %.
+    found = fit_gain(flat.signal, flat.variance, dark=36.0)
+    assert found.gain == pytest.approx(4.0, rel=0.05)
