@@ -139,7 +139,8 @@ class _Job:
         self.request, self.rule, self.loaded, self.console = request, rule, loaded, console
         self.folder, self.alone = folder, alone
         self.style = Style(request.keep_exposure, request.strength)
-        self.model = denoise_raw_plan.cost(loaded.arch, loaded.config, loaded.layout)
+        self.model = denoise_raw_plan.cost(loaded.arch, loaded.config, loaded.layout,
+                                           loaded.fused)
         self._same: Chosen | None = None
         self._told: set[str] = set()
         self._warm_up()

@@ -96,6 +96,15 @@ class Loaded:
     knowledge: Knowledge
     device: str = "cpu"
 
+    @property
+    def fused(self) -> bool:
+        """Whether the network runs as one CPU operator."""
+        if self.arch != "led-unet" or self.device != "cpu":
+            return False
+        from restore_cli.nets.ops import led_unet
+
+        return led_unet.usable(shapes.complete(self.arch, self.config))
+
     def __call__(self, planes: np.ndarray, ratio: float) -> np.ndarray:
         """Runs the network.
 

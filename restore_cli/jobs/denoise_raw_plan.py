@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ LARGEST_TILE, SMALLEST_TILE = 1024, 16
 MOSAIC = 2
 """Bytes of a stored sample."""
 
-# Bytes a sensor pixel beside the file's own bytes: while LibRaw decodes, and while each kind of
-# result is made and written. Measured peaks, rounded up; see tests/cli/test_denoise_raw_memory.py.
-_READING = 6
-_WRITING = {"dng": 10, "linear-dng": 40, "tiff": 36, "png": 36, "jpeg": 40}
+# Bytes a sensor pixel, measured peaks rounded up: while LibRaw decodes (beside the file's own
+# bytes), and while each kind of result is made and written (beside its mosaic and what the
+# preview and the codecs take whatever the size).
+_READING = 5
+_WRITING = {"dng": 3, "linear-dng": 24, "tiff": 20, "png": 20, "jpeg": 21}
+_CODECS = 36e6
 
 
 @dataclass(frozen=True)
@@ -30,23 +32,37 @@ class Cost:
     Attributes:
         fixed: whatever the size.
         pixel: for each packed pixel of the window it is given.
+        operator: for the window itself, by its sides, where the network is one operator that
+            knows; `pixel` then counts what comes beside it.
     """
 
     fixed: float
     pixel: float
+    operator: Callable[[int, int], int] | None = None
 
     def of(self, sides: Sequence[int]) -> int:
         """Bytes for one window."""
-        return int(self.fixed + self.pixel * sides[0] * sides[1])
+        own = self.operator(*sides) if self.operator is not None else 0
+        return int(self.fixed + self.pixel * sides[0] * sides[1] + own)
 
 
-def cost(arch: str, config: dict[str, Any], layout: Layout) -> Cost:
+def cost(arch: str, config: Mapping[str, Any], layout: Layout, fused: bool = False) -> Cost:
     """The cost model of a U-Net.
 
-    The factor bounds measured peaks of resident memory from above;
+    The factors bound measured peaks of resident memory from above;
     `tests/cli/test_denoise_raw_memory.py` repeats the measurement.
+
+    Args:
+        fused: the network is the CPU operator; the engine must run.
     """
-    return Cost(24e6 + 3.0 * 4 * layout.parameters, 4 * (7.0 * config.get("channels", 32) + 60))
+    channels = config.get("channels", 32)
+    fixed = 24e6 + 2.0 * 4 * layout.parameters
+    if not fused:
+        return Cost(fixed, 4 * (13.0 * channels + 16))
+    from restore_cli.nets.ops import led_unet
+
+    return Cost(fixed, 64.0, lambda height, width: led_unet.peak_bytes(
+        channels, height, width, 1, False))
 
 
 def choose(model: Cost, layout: Layout, shape: tuple[int, int], room: int,
@@ -100,4 +116,4 @@ def writing(format: str, shape: Sequence[int]) -> int:
         format: one of `denoise_raw_output.FORMATS`.
         shape: (H, W) of the mosaic.
     """
-    return _WRITING[format] * shape[0] * shape[1]
+    return int(_CODECS + _WRITING[format] * shape[0] * shape[1])

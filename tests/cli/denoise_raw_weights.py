@@ -11,6 +11,7 @@ import numpy as np
 
 from restore_cli.nets.layout import layout
 from restore_cli.weights.files import Weights, write
+
 # The RAW files that the tests of readers and writers make serve here too.
 _spec = importlib.util.spec_from_file_location(
     "raw_files_of_media", Path(__file__).parents[1] / "media" / "raw_files.py")
