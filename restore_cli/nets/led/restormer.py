@@ -176,8 +176,9 @@ class _Resized(nn.Module):
             conv(inputs, outputs, 3, config["repnr"], bias=config["folded"]))
         self._resize = resize
 
-    def execute(self, x):
-        return self._resize(self.body(x))
+    def execute(self, x, halo: tuple[int, int] = (0, 0)):
+        """`halo`: rows at the top and bottom (0 or 1) that only surround a window."""
+        return self._resize(cropped(self.body(x), halo))
 
 
 class _Embedding(nn.Module):
