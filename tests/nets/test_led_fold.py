@@ -97,6 +97,23 @@ def test_every_branch_is_its_folded_network(engine, index, config, shape):
         assert recipe.error(recipe.run(module, x), out) < 3e-6, branch
 
 
+@pytest.mark.parametrize("arch,config", NETWORKS[1:])
+@pytest.mark.parametrize("repnr", [{"branches": 2}, {"branches": 2, "aux": True}])
+def test_every_network_is_its_folded_one(engine, arch, config, repnr):
+    from restore_cli.nets.led.repnr import use_branch
+
+    config = {**config, "repnr": repnr}
+    x, given = recipe.noise(6, 1, 4, 16, 24), recipe.weights(arch, config)
+    more = (40.0,) if arch == "led-cunet" else ()
+    module = recipe.network(arch, config, given)
+    use_branch(module, -1 if repnr.get("aux") else "mean")
+    folded = recipe.network(arch, *fold.ready(arch, config, given))
+    out = recipe.run(module, x, *more)
+    assert recipe.error(recipe.run(folded, x, *more), out) < 5e-6
+    use_branch(module, 0)
+    assert recipe.error(recipe.run(module, x, *more), out) > 1e-3
+
+
 def test_averaging_touches_only_the_target_branch():
     config = {"channels": 4, "repnr": {"branches": 3, "aux": True}}
     given = recipe.weights("led-unet", config)

@@ -123,13 +123,14 @@ def _tiled(module, x, tile, halo):
     return out
 
 
-@pytest.mark.parametrize("size,tile", [((320, 32), 48), ((32, 304), 16), ((256, 256), 64)])
-def test_tiles_reproduce_the_whole(engine, size, tile):
+@pytest.mark.parametrize("channels,size,tile", [
+    (4, (320, 32), 48), (4, (32, 304), 16), (4, (256, 256), 64), (16, (16, 288), 32)])
+def test_tiles_reproduce_the_whole(engine, channels, size, tile):
     """With the declared halo; with one step less visibly not, so it is the smallest."""
-    module = recipe.network("led-unet", {"channels": 4})
+    module = recipe.network("led-unet", {"channels": channels})
     x = np.random.default_rng(7).random((1, 4, *size), dtype=np.float32)
     whole = recipe.run(module, x)
-    halo = layout("led-unet", {"channels": 4}).receptive_radius
+    halo = layout("led-unet", {"channels": channels}).receptive_radius
     assert recipe.error(_tiled(module, x, tile, halo), whole) < 2e-6
     assert recipe.error(_tiled(module, x, tile, halo - 16), whole) > 1e-4
 

@@ -16,7 +16,6 @@ from restore_cli.nets.base import Network, expect
 from restore_cli.nets.led import pad, repnr, shapes
 from restore_cli.nets.n2v.layers import max_pool
 from restore_cli.nets.ops import led_unet
-from restore_cli.nets.ops import led_unet
 
 SLOPE = 0.2
 
@@ -56,7 +55,10 @@ class UNet(Network):
             self._add(level, 2 * width, width, rep)
         self.conv10_1 = nn.Conv(wide[0], config["outchannels"], 1)
         self._config = dict(config)
-        self._plain = shapes.describe("led-unet", {**config, "repnr": None}).shapes
+
+    def _add(self, level: int, inputs: int, width: int, rep: Any) -> None:
+        setattr(self, f"conv{level}_1", repnr.conv(inputs, width, 3, rep))
+        setattr(self, f"conv{level}_2", repnr.conv(width, width, 3, rep))
 
     def execute(self, x):
         expect("x", x, f"(N, {self._config['inchannels']}, H, W)", None,
@@ -71,10 +73,6 @@ class UNet(Network):
     def _parameters(self) -> list[jt.Var]:
         """Weight and bias that each layer uses, in the order of the plain state dict."""
         return [part for layer in self.children() for part in repnr.parts(layer)]
-
-    def _add(self, level: int, inputs: int, width: int, rep: Any) -> None:
-        setattr(self, f"conv{level}_1", repnr.conv(inputs, width, 3, rep))
-        setattr(self, f"conv{level}_2", repnr.conv(width, width, 3, rep))
 
     def features(self, x: jt.Var, control: jt.Var | None = None) -> jt.Var:
         """What the last convolution sees; `x` has sides that are multiples of 16."""
