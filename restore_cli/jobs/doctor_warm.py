@@ -82,6 +82,32 @@ def _denoise(device: str) -> None:
                                                      device=device))
 
 
+def _denoise_raw(device: str) -> None:
+    """The default network on a small dark mosaic, in pieces, as a DNG."""
+    from restore_cli.jobs import denoise_raw
+
+    with tempfile.TemporaryDirectory(prefix="restore-warm-") as folder:
+        weights = _weights("denoise-raw", Path(folder))
+        picture = Path(folder, "in.dng")
+        _raw(picture)
+        _run(denoise_raw.run, denoise_raw.DenoiseRawRequest(
+            inputs=[str(picture)], output=str(Path(folder, "out.dng")), weights=str(weights),
+            ratio=4, tile=64, device=device))
+
+
+def _raw(path: Path) -> None:
+    """Writes a RAW file as plain as can be: a mosaic in a DNG."""
+    import tifffile
+
+    noise = np.random.default_rng(0).integers(0, 900, (448, 480), np.uint16)
+    matrix = sum(([value, 10_000] for value in (
+        6988, -1384, -714, -5631, 13410, 2447, -1485, 2204, 7318)), [])
+    tifffile.imwrite(path, noise, photometric=32803, metadata=None, extratags=[
+        (33421, 3, 2, (2, 2)), (33422, 1, 4, b"\0\1\1\2"), (50706, 1, 4, b"\1\4\0\0"),
+        (50708, 2, None, "restore"), (50717, 4, 1, 4095), (50721, 10, 9, matrix),
+        (50728, 5, 3, (1, 2, 1, 1, 1, 2)), (50778, 3, 1, 21)])
+
+
 def _run(job: Callable[[Any, Console], ExitStatus], request: Any) -> None:
     """Runs a job whose output nobody needs.
 
@@ -111,4 +137,5 @@ def _weights(task: str, folder: Path) -> Path:
     return path
 
 
-WARMERS: dict[str, Callable[[str], None]] = {"upscale": _upscale, "denoise": _denoise}
+WARMERS: dict[str, Callable[[str], None]] = {"upscale": _upscale, "denoise": _denoise,
+                                             "denoise-raw": _denoise_raw}
