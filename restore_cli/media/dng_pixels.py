@@ -36,8 +36,13 @@ def can_compress(width: int) -> bool:
 
 @lru_cache(maxsize=1)
 def _encoder_works() -> bool:
+    import imagecodecs
+
     ramp = (np.arange(512, dtype=np.uint32) * 40503 % 65536).astype(np.uint16).reshape(16, 16, 2)
-    return bool(_encode(ramp) is not None)
+    try:
+        return bool(_encode(ramp))
+    except (TypeError, ValueError, RuntimeError, imagecodecs.DelayedImportError):
+        return False  # built without it, or older than its options
 
 
 def tiles(pixels: np.ndarray) -> Iterator[bytes]:
@@ -45,6 +50,9 @@ def tiles(pixels: np.ndarray) -> Iterator[bytes]:
 
     Args:
         pixels: uint16 (H, W) mosaic with H, W at least 2, or (H, W, 3) camera colours.
+
+    Raises:
+        RuntimeError: the JPEG library fails.
     """
     height, width = pixels.shape[:2]
     rows, columns = tile_shape(height, width)
@@ -56,10 +64,7 @@ def tiles(pixels: np.ndarray) -> Iterator[bytes]:
             block = np.ascontiguousarray(pixels[down][:, across])
             if block.ndim == 2:
                 block = block.reshape(rows, columns // 2, 2)
-            encoded = _encode(block)
-            if encoded is None:
-                raise RuntimeError("the JPEG library changed sensor values")
-            yield encoded
+            yield _encode(block)
 
 
 def strips(pixels: np.ndarray) -> Iterator[bytes]:
@@ -78,17 +83,18 @@ def _within(start: int, length: int, end: int, period: int) -> slice | np.ndarra
     return index - -(-past // period) * period
 
 
-def _encode(block: np.ndarray) -> bytes | None:
-    """SOF3 of uint16 (h, w, components); None when what comes out does not read back."""
+def _encode(block: np.ndarray) -> bytes:
+    """Lossless JPEG (SOF3) of uint16 (h, w, components).
+
+    Raises:
+        RuntimeError: the library fails, or what it made does not read back.
+    """
     import imagecodecs
 
-    try:
-        encoded = bytes(imagecodecs.jpeg8_encode(block, lossless=True, predictor=1,
-                                                 bitspersample=16, colorspace="unknown",
-                                                 outcolorspace="unknown"))
-        # Sensor values are not to be had twice, so each tile is looked at before it is trusted.
-        same = np.array_equal(imagecodecs.ljpeg_decode(encoded).reshape(block.shape), block)
-    except (TypeError, ValueError, imagecodecs.DelayedImportError,
-            getattr(imagecodecs, "Jpeg8Error", RuntimeError), RuntimeError):
-        return None
-    return encoded if same else None
+    encoded = bytes(imagecodecs.jpeg8_encode(block, lossless=True, predictor=1, bitspersample=16,
+                                             colorspace="unknown", outcolorspace="unknown"))
+    # The user may delete the original: each tile is looked at, by another library, before it
+    # is trusted.
+    if not np.array_equal(imagecodecs.ljpeg_decode(encoded).reshape(block.shape), block):
+        raise RuntimeError("the JPEG library changed sensor values")
+    return encoded

@@ -19,7 +19,7 @@ _ABOUT = (tag.DESCRIPTION, tag.MAKE, tag.MODEL, tag.DATE_TIME, tag.ARTIST, tag.X
 # interoperability, the pattern of the uncropped sensor.
 _NOT_EXIF = (tag.MAKER_NOTE, 37121, 37122, 40962, 40963, ifd.INTEROP, 41730)
 
-# Matrices and profile of an original DNG, camera names, crop of its profile, cinema tags.
+# Of an original DNG: camera names, matrices, colour profile, time codes of cinema cameras.
 _COLOR = (tag.UNIQUE_MODEL, tag.LOCAL_MODEL, 50721, 50722, 50723, 50724, 50725, 50726,
           tag.ANALOG_BALANCE, 50732, 50734, tag.CAMERA_SERIAL, 50736, 50739, 50778, 50779,
           tag.ORIGINAL_NAME, 50831, 50832, 50833, 50834, 50879, 50931, 50932, 50936, 50937,
@@ -27,7 +27,7 @@ _COLOR = (tag.UNIQUE_MODEL, tag.LOCAL_MODEL, 50721, 50722, 50723, 50724, 50725, 
           51081, 51105, 51107, 51108, 51109, 51110)
 # The third illuminant came with DNG 1.6.
 _COLOR_1_6 = (52529, 52530, 52531, 52532, 52533, 52534, 52535, 52537)
-# Of the picture itself: scale, crop, green split, antialiasing; the first two in the linear one.
+# Of the sensor's values: scale; of a mosaic only, how its greens differ and its filters blur.
 _PICTURE = (tag.DEFAULT_SCALE, 50780)
 _MOSAIC = (50733, 50737, 50738)
 _CROP = (tag.CROP_ORIGIN, tag.CROP_SIZE, 51125)
@@ -43,7 +43,6 @@ class Source:
         exif: EXIF entries; `gps`: the GPS directory.
         neutral: an original DNG's AsShotNeutral.
         exposure: an original DNG's BaselineExposure in stops.
-        note: the maker's note if its DNG says it may be moved.
         version: lowest DNG version (major, minor) that knows all entries.
         backward: lowest DNG version whose readers must not be turned away.
     """

@@ -137,8 +137,25 @@ def test_tiles_are_plain_sof3_with_two_components(tmp_path):
     assert decoded.size == sub[322] * sub[323]
 
 
-def test_without_an_encoder_values_are_stored_plain(tmp_path, monkeypatch):
-    monkeypatch.setattr(dng_pixels, "_encoder_works", lambda: False)
+@pytest.fixture
+def fresh_encoder():
+    """The encoder is tried out anew in this test and after it."""
+    dng_pixels._encoder_works.cache_clear()
+    yield
+    dng_pixels._encoder_works.cache_clear()
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError, RuntimeError,
+                                   imagecodecs.DelayedImportError])
+def test_without_an_encoder_values_are_stored_plain(tmp_path, monkeypatch, fresh_encoder, error):
+    encode = imagecodecs.jpeg8_encode
+
+    def lossy_only(*args, **options):
+        if options.get("lossless"):
+            raise error("jpeg8")
+        return encode(*args, **options)
+
+    monkeypatch.setattr(imagecodecs, "jpeg8_encode", lossy_only)
     source = taken(tmp_path)
     path = written(tmp_path, source)
     assert tags(path)[1][259] == 1
