@@ -80,7 +80,8 @@ def choose(model: Cost, layout: Layout, shape: tuple[int, int], room: int,
         return model.of([denoise_raw_tiles.window(length, tile, layout) for length in shape])
 
     if asked is not None:
-        return (memory.check_tile(asked, takes, room),) * 2
+        memory.check_tile(2 * asked, lambda side: takes(side // 2), room)  # as the user said it
+        return asked, asked
     side = memory.choose_tile(takes, room, smallest=SMALLEST_TILE, step=16,
                               largest=max(SMALLEST_TILE, min(LARGEST_TILE, max(shape))))
     rows, columns = (denoise_raw_tiles.even(length, side, layout) for length in shape)

@@ -6,6 +6,7 @@ import denoise_raw_weights
 import numpy as np
 import pytest
 
+from restore_cli.errors import OutOfMemory
 from restore_cli.jobs import denoise_raw_network, denoise_raw_plan, denoise_raw_tiles
 from restore_cli.jobs.denoise_raw_image import Picture
 from restore_cli.media import bayer
@@ -98,3 +99,10 @@ def test_the_tile_follows_from_the_room():
         window = [denoise_raw_tiles.window(n, side, UNET)
                   for n, side in zip(shape, tile, strict=True)]
         assert model.of(window) <= room << 20
+
+
+def test_a_tile_that_the_user_set_is_kept_or_refused():
+    model = denoise_raw_plan.cost("led-unet", {"channels": 4}, UNET)
+    assert denoise_raw_plan.choose(model, UNET, (1088, 2064), 4000 << 20, 48) == (48, 48)
+    with pytest.raises(OutOfMemory, match="--tile 4096 needs"):
+        denoise_raw_plan.choose(model, UNET, (1088, 2064), 100 << 20, 2048)
