@@ -28,7 +28,8 @@ CALIBRATED_SCALE = 16383.0 - 512
 
 _COLOUR = (0, 1, 2, 1)
 _BRIGHTNESS = (0.1, 1.2)
-_RED_GAIN, _BLUE_GAIN = (1.2, 2.6), (1.2, 3.0)
+_RED_GAIN, _BLUE_GAIN = (0.8, 2.6), (0.8, 3.0)
+_PURITY = (0.6, 3.0)
 _HALVED = 0.35
 
 
@@ -64,7 +65,7 @@ class PictureScenes:
     """Scenes from 8-bit sRGB pictures, un-processed (Brooks et al., CVPR 2019, section 3).
 
     Tone curve (from half of the patches), gamma, colour matrix and white balance are undone with
-    values drawn for each patch; the brightness of the scene is drawn (0.1 to 1.2, evenly in
+    values drawn for each patch, whose colours are changed at times; the brightness of the scene is drawn (0.1 to 1.2, evenly in
     logarithms), and so is the number of bits of the sensor. A third of the patches of large
     pictures are halved first, which leaves them sharper and cleaner.
 
@@ -95,10 +96,12 @@ class PictureScenes:
         if transposed:
             part = part.swapaxes(0, 1)
         pattern = list(PATTERNS.values())[rng.integers(len(PATTERNS))]
-        linear = _linear(bool(rng.random() < 0.5))[part]
+        linear = _recoloured(_linear(bool(rng.random() < 0.5))[part], rng)
         if halved:
             linear = linear.reshape(2 * side, 2, 2 * side, 2, 3).mean(axis=(1, 3))
         matrix = np.linalg.inv(unprocess.random_development(rng).to_srgb)
+        # Towards no mixing of the channels: colours of the camera as pure as can be.
+        matrix += (np.eye(3) - matrix) * max(rng.uniform(-1, 1), 0)
         planes = camera_planes(linear, pattern, matrix, _gains(rng))
         planes *= np.float32(np.exp(rng.uniform(*np.log(_BRIGHTNESS))))
         scale = SCALES[rng.choice(len(SCALES), p=SCALE_SHARES)] if self._any_bits \
@@ -130,6 +133,21 @@ def camera_planes(linear: np.ndarray, pattern, matrix: np.ndarray, gains: np.nda
         inverse = np.float32(1 / gains[colour])
         planes[plane] = mixed * np.maximum(mask + (1 - mask) * inverse, inverse)
     return np.clip(planes, 0, 1, out=planes)
+
+
+def _recoloured(linear: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The picture in other colours, at times: channels exchanged, purer or paler.
+
+    What a network never saw in strong colours it paints grey: before white balance a red
+    flower is the only place where red exceeds green.
+    """
+    if rng.random() < 0.3:
+        linear = linear[..., rng.permutation(3)]
+    if rng.random() < 0.5:
+        grey = linear.mean(axis=2, keepdims=True)
+        purity = np.float32(np.exp(rng.uniform(*np.log(_PURITY))))
+        linear = np.clip(grey + purity * (linear - grey), 0, 1)
+    return linear
 
 
 def _gains(rng: np.random.Generator) -> np.ndarray:
