@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from restore_cli.cli import evaluate_n2v
+from restore_cli.cli import evaluate_led, evaluate_n2v
 from restore_cli.cli import options as shared
 from restore_cli.errors import UsageError
 
@@ -77,6 +77,7 @@ def liif(
 
 
 evaluate.command()(evaluate_n2v.n2v)
+evaluate.command()(evaluate_led.led)
 
 
 @evaluate.command()
