@@ -53,13 +53,18 @@ def random_development(rng: np.random.Generator) -> Development:
     Red gains of 1.9 to 2.4, blue ones of 1.5 to 1.9, brightening of about 1.25 (section 3 of the
     paper).
     """
-    weights = rng.random(len(_XYZ_TO_CAMERA)) + 1e-8
-    to_camera = np.tensordot(weights / weights.sum(), _XYZ_TO_CAMERA, 1) @ _SRGB_TO_XYZ
-    to_camera /= to_camera.sum(axis=1, keepdims=True)
+    to_camera = random_to_camera(rng)
     # The brightening's normal reaches zero and below once in 10^15 draws.
     dimming = max(rng.normal(0.8, 0.1), 0.1)
     return Development(np.linalg.inv(to_camera), 1 / dimming,
                        rng.uniform(1.9, 2.4), rng.uniform(1.5, 1.9))
+
+
+def random_to_camera(rng: np.random.Generator) -> np.ndarray:
+    """(3, 3): linear sRGB to the balanced colours of a mixture of four cameras; rows add to 1."""
+    weights = rng.random(len(_XYZ_TO_CAMERA)) + 1e-8
+    to_camera = np.tensordot(weights / weights.sum(), _XYZ_TO_CAMERA, 1) @ _SRGB_TO_XYZ
+    return to_camera / to_camera.sum(axis=1, keepdims=True)
 
 
 def unprocess(srgb: np.ndarray, development: Development, *, tone: bool = True,

@@ -99,7 +99,7 @@ class PictureScenes:
         linear = _recoloured(_linear(bool(rng.random() < 0.5))[part], rng)
         if halved:
             linear = linear.reshape(2 * side, 2, 2 * side, 2, 3).mean(axis=(1, 3))
-        matrix = np.linalg.inv(unprocess.random_development(rng).to_srgb)
+        matrix = unprocess.random_to_camera(rng)
         # Towards no mixing of the channels: colours of the camera as pure as can be.
         matrix += (np.eye(3) - matrix) * max(rng.uniform(-1, 1), 0)
         planes = camera_planes(linear, pattern, matrix, _gains(rng))
