@@ -83,15 +83,26 @@ def convert(context: typer.Context,
                 help="How a denoiser is fed: image (each image's mean and deviation), unit "
                      "(0 to 1), unit-8bit (clipped to 8 bits first) or MEANS:STDS of its "
                      "training data. Default: as the file tells.")] = None,
+            camera: Annotated[list[str] | None, typer.Option(
+                "--camera", metavar="NAME",
+                help="Make and model that a RAW denoiser was fitted to, or 'any'; repeatable. "
+                     "Default: as the file's name tells.")] = None,
+            ratios: Annotated[str | None, typer.Option(
+                "--ratios", metavar="LOW-HIGH",
+                help="Amplifications that a RAW denoiser was trained on.")] = None,
             overwrite: options.Overwrite = False, json: options.Json = False,
             quiet: options.Quiet = False, debug: options.Debug = False) -> None:
-    """Convert a PyTorch or Jittor checkpoint to safetensors, checking every key and shape."""
+    """Convert a PyTorch or Jittor checkpoint to safetensors, checking every key and shape.
+
+    The virtual cameras that LED saves become a file for 'restore train led --cameras'.
+    """
     from restore_cli.jobs import weights as job
 
     console = options.console(context, json=json, quiet=quiet, debug=debug)
     raise typer.Exit(int(job.convert(console, source, output, dtype=dtype.value,
                                      overwrite=overwrite, licence=licence,
-                                     normalisation=normalisation)))
+                                     normalisation=normalisation, cameras=camera or (),
+                                     ratios=ratios)))
 
 
 def path(context: typer.Context,

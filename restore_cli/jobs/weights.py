@@ -12,7 +12,7 @@ from typing import Any
 from restore_cli import units
 from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, RestoreError, UsageError, WeightsError
-from restore_cli.media.atomic import check_target
+from restore_cli.media.atomic import atomic_path, check_target
 from restore_cli.weights.store import Status, Store
 
 _FEEDS: Mapping[str, Mapping[str, Any]] = {
@@ -114,11 +114,16 @@ def remove(console: Console, names: Sequence[str], *, forget: bool = False,
 
 def convert(console: Console, source: str, output: str | None = None, *,
             dtype: str = "float32", overwrite: bool = False, licence: str = "unknown",
-            normalisation: str | None = None) -> ExitStatus:
+            normalisation: str | None = None, cameras: Sequence[str] = (),
+            ratios: str | None = None) -> ExitStatus:
     """Converts a checkpoint to our safetensors and reports how its keys fared.
+
+    Saved virtual cameras become a camera file.
 
     Args:
         normalisation: how a denoiser is fed, see `parse_normalisation`; None as the file tells.
+        cameras: that a RAW denoiser was fitted to; none as the file tells.
+        ratios: that it was trained on, such as "100-300"; None as the file tells.
 
     Raises:
         UsageError: the output makes no sense, or exists; a normalisation that makes none.
@@ -127,22 +132,27 @@ def convert(console: Console, source: str, output: str | None = None, *,
     """
     from restore_cli.weights import files
     from restore_cli.weights.convert import convert as convert_checkpoint
-    from restore_cli.weights.convert import feed
+    from restore_cli.weights.convert import feed, tell
+    from restore_cli.weights.converters import led_noise
 
     stated = None if normalisation is None else parse_normalisation(normalisation)
+    known = {**({"cameras": list(cameras)} if cameras else {}),
+             **({} if ratios is None else {"ratios": parse_ratios(ratios)})}
     path = Path(source)
-    target = Path(output) if output is not None else path.with_suffix(".safetensors")
-    if target.is_dir():
-        target = target / path.with_suffix(".safetensors").name
-    if target.suffix != ".safetensors":
-        raise UsageError("the output's name must end in .safetensors", path=target)
-    if target.exists() and path.exists() and target.samefile(path):
-        raise UsageError("the output is the input itself", path=target,
-                         hint="Name another with -o")
-    check_target(target, overwrite=overwrite)
+    found = led_noise.camera_file(path) if path.is_file() else None
+    if found is not None:
+        if stated or known:
+            raise UsageError("holds cameras, not a network: --normalisation, --camera and "
+                             "--ratios have no meaning", path=path)
+        return _write_cameras(console, path, _target(path, output, ".json", overwrite), *found,
+                              overwrite=overwrite)
+    target = _target(path, output, ".safetensors", overwrite)
     weights, report = convert_checkpoint(path, licence=licence)
     if stated is not None:
         feed(weights, _for_network(stated, weights.arch, weights.config))
+    if known:
+        _check_raw(weights.arch)
+        tell(weights, known)
     files.write(target, weights, dtype, overwrite=overwrite)
     for what, keys in (("not used by the network", report.unused),
                        ("filled in, without influence", report.filled)):
@@ -157,6 +167,23 @@ def convert(console: Console, source: str, output: str | None = None, *,
          "config": weights.config, "values": count, "dtype": dtype,
          "metadata": weights.metadata, "report": asdict(report)})
     return ExitStatus.OK
+
+
+def parse_ratios(text: str) -> list[float]:
+    """Metadata "ratios" from ``--ratios``: "100-300", or one number for both ends.
+
+    Raises:
+        UsageError: anything else, or numbers below 1.
+    """
+    low, dash, high = text.partition("-")
+    try:
+        made = [float(low), float(high if dash else low)]
+    except ValueError:
+        made = []
+    if not made or not 1 <= made[0] <= made[1] < math.inf:
+        raise UsageError(f"--ratios {text} makes no sense", hint="Known: LOW-HIGH, from 1, such "
+                                                                 "as 100-300")
+    return made
 
 
 def parse_normalisation(text: str) -> dict[str, Any]:
@@ -181,6 +208,45 @@ def parse_normalisation(text: str) -> dict[str, Any]:
         raise UsageError(f"--normalisation {text} makes no sense",
                          hint=f"Known: {', '.join(_FEEDS)} or MEANS:STDS such as 110.7:63.7")
     return {"kind": "fixed", "mean": mean, "std": std}
+
+
+def _target(path: Path, output: str | None, suffix: str, overwrite: bool) -> Path:
+    """Where a conversion goes: what `output` names, a folder too, or beside the input.
+
+    Raises:
+        UsageError: a name of another kind, or the input itself.
+        OutputError: it exists, or cannot be written.
+    """
+    target = Path(output) if output is not None else path.with_suffix(suffix)
+    if target.is_dir():
+        target = target / path.with_suffix(suffix).name
+    if target.suffix != suffix:
+        raise UsageError(f"the output's name must end in {suffix}", path=target)
+    if target.exists() and path.exists() and target.samefile(path):
+        raise UsageError("the output is the input itself", path=target,
+                         hint="Name another with -o")
+    check_target(target, overwrite=overwrite)
+    return target
+
+
+def _write_cameras(console: Console, path: Path, target: Path, text: str, count: int, *,
+                   overwrite: bool) -> ExitStatus:
+    from restore_cli.weights.converters import led_noise
+
+    with atomic_path(target, overwrite=overwrite) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    console.info(f"note: {led_noise.NOTE}")
+    console.result(f"{path} -> {target}: {count} cameras for 'restore train led --cameras'",
+                   {"input": str(path), "output": str(target), "cameras": count})
+    return ExitStatus.OK
+
+
+def _check_raw(arch: str) -> None:
+    from restore_cli.nets.led import shapes
+
+    if arch not in shapes.NAMES:
+        raise UsageError(f"--camera and --ratios are for networks that denoise RAW files, not for "
+                         f"'{arch}'")
 
 
 def _for_network(stated: dict[str, Any], arch: str, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Draft:
             ``(x - mean) / std`` and its output times std plus mean is the picture. None where
             `metadata` tells it in a form of its own.
         metadata: further metadata, such as training facts.
+        named: metadata that the file's name tells, where upstream names its files by a rule.
     """
 
     arch: str
@@ -50,6 +51,7 @@ class Draft:
     notes: list[str] = field(default_factory=list)
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = LIIF_NORMALISATION
     metadata: dict[str, str] = field(default_factory=dict)
+    named: Callable[[str], Mapping[str, str]] | None = None
 
 
 class Converter(Protocol):
@@ -134,6 +136,8 @@ def convert(path: str | Path, *, source: str | None = None, licence: str = "unkn
         with TorchFile(path) as file:
             draft = _recognise(file, path)
             weights, report = fit(draft, file.array, path)
+        if draft.named is not None:
+            weights.metadata.update(draft.named(path.name))
         weights.metadata["converter"] = f"restore {__version__}, converter {CONVERTER_VERSION}"
     if expect is not None:
         must_be(weights, *expect, path)
@@ -144,6 +148,7 @@ def convert(path: str | Path, *, source: str | None = None, licence: str = "unkn
         if known is not None:
             licence = known.licence if licence == "unknown" else licence
             feed(weights, known.normalisation)
+            tell(weights, known.facts)
     if licence != "unknown" or "licence" not in facts:
         facts["licence"] = licence
     return weights, report
@@ -153,6 +158,12 @@ def feed(weights: Weights, normalisation: Mapping[str, Any] | None) -> None:
     """Notes in denoising weights how their network is fed; None leaves what is there."""
     if normalisation is not None:
         weights.metadata["normalisation"] = json.dumps(dict(normalisation))
+
+
+def tell(weights: Weights, facts: Mapping[str, Any]) -> None:
+    """Adds facts to the metadata: text as it is, anything else as JSON."""
+    weights.metadata.update({key: value if isinstance(value, str) else json.dumps(value)
+                             for key, value in facts.items()})
 
 
 def fit(draft: Draft, array: Callable[[Any], np.ndarray],

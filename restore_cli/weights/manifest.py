@@ -41,6 +41,7 @@ class Entry:
         source, training_data, note: where it is from, what it learned from, what to know.
         normalisation: how a denoiser is fed where its file does not tell: the metadata
             "normalisation" of the converted file; None leaves it to the converter.
+        facts: further metadata of the converted file that the file itself does not tell.
         scores: published scores by data set and scale or noise, in dB.
         default: whether the task uses it unless told otherwise.
     """
@@ -59,6 +60,7 @@ class Entry:
     size: int | None = None
     limit: int = 1 << 30
     normalisation: Mapping[str, Any] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
     default: bool = False

@@ -215,7 +215,7 @@ class Store:
     def _fetch(self, entry: Entry, source: str | None) -> Path:
         # Imported here: listing must not load NumPy.
         from restore_cli.weights import files
-        from restore_cli.weights.convert import convert, feed
+        from restore_cli.weights.convert import convert, feed, tell
 
         trusted = self._trusted().get(entry.name, {}).get("sha256")
         urls = entry.urls if source is None else (_as_url(source),)
@@ -230,6 +230,8 @@ class Store:
                         "accepts the new one)")
             return None
 
+        if entry.commercial == "no":
+            self._warn(f"{entry.name}: {entry.licence}, not for commercial use ({entry.source})")
         download = self._download(entry.name)
         fetched = self.fetcher.fetch(urls, download, limit=entry.limit, size=entry.size,
                                      check=check, name=entry.name)
@@ -238,6 +240,7 @@ class Store:
                                  expect=(entry.arch, entry.config))
             weights.metadata["name"] = entry.name
             feed(weights, entry.normalisation)
+            tell(weights, entry.facts)
             files.write(self._path(entry.name), weights)
         except RestoreError as error:
             raise WeightsError(f"was fetched from {fetched.url} but cannot be used: "
