@@ -167,6 +167,11 @@ class Trainer:
 
     def _update(self, batch: Any) -> jt.Var:
         rate = self.plan.schedule(self.step)
+        # Without this a parameter remembers its last update, but not after a validation or when
+        # loaded; Jittor then fuses and rounds the next gradients in another way.
+        for parameter in self.adam.parameters.values():
+            parameter.stop_grad()
+            parameter.start_grad()
         loss = self.recipe.loss(batch)
         self.adam.step(loss, rate)
         if self.plan.average:
