@@ -22,10 +22,12 @@ from restore_cli.jobs import (
     denoise_raw_plan,
     denoise_raw_ratio,
     denoise_raw_tiles,
+    denoise_raw_whole,
     files,
 )
 from restore_cli.jobs.denoise_raw_image import Levels, Picture, Result, Style
 from restore_cli.jobs.denoise_raw_ratio import Chosen, Rule
+from restore_cli.jobs.denoise_raw_whole import Strips
 from restore_cli.media import bayer, dng
 from restore_cli.media import raw as raw_files
 from restore_cli.media.raw import Raw
@@ -139,6 +141,7 @@ class _Job:
         self.request, self.rule, self.loaded, self.console = request, rule, loaded, console
         self.folder, self.alone = folder, alone
         self.style = Style(request.keep_exposure, request.strength)
+        self.whole = loaded.layout.receptive_radius is None
         self.model = denoise_raw_plan.cost(loaded.arch, loaded.config, loaded.layout,
                                            loaded.fused)
         self._same: Chosen | None = None
@@ -152,9 +155,16 @@ class _Job:
         """Compiles and loads every kernel on a tiny mosaic, so that `base` counts them."""
         black, white = np.zeros(4), np.full(4, 255.0)
         picture = Picture(np.zeros((64, 64), np.uint16), bayer.PATTERNS["RGGB"], black, white, 1)
-        denoise_raw_tiles.run(self.loaded, picture, Result(picture, Levels(black, white)),
-                              (16, 16))
+        self._run(picture, Result(picture, Levels(black, white)),
+                  Strips(8, 1 << 30) if self.whole else (16, 16), self.folder)
         memory.release()
+
+    def _run(self, picture: Picture, result: Result, how: tuple[int, int] | Strips, spill: Path,
+             progress: denoise_raw_tiles.Progress = lambda megapixels: None) -> None:
+        if isinstance(how, Strips):
+            denoise_raw_whole.run(self.loaded, picture, result, how, spill, progress)
+        else:
+            denoise_raw_tiles.run(self.loaded, picture, result, how, progress)
 
     def weigh(self, item: Item) -> int:
         """Bytes the item takes at most, from reading to the end of writing."""
@@ -217,9 +227,10 @@ class _Job:
         picture = Picture(raw.mosaic, raw.pattern, raw.black, raw.white, chosen.ratio)
         levels = denoise_raw_image.levels(
             raw.black, raw.white, shrink=chosen.ratio if self.style.keep_exposure else 1.0)
-        tile = self._fit(picture, format, item)
+        how = self._fit(picture, format, item)
         result = Result(picture, levels, self.style)
-        tile = self._fill(picture, result, tile)
+        how = self._fill(picture, result, how, denoise_raw_whole.spill_folder(item, self.folder))
+        tile = (how.rows, picture.shape[1]) if isinstance(how, Strips) else how
         made = _Made(raw, result.finish(), levels, chosen, tile)
         if made.mosaic.nbytes > files.RELEASE:
             del picture, result
@@ -256,35 +267,43 @@ class _Job:
                 "effort. Two pairs of pictures teach it to them: restore train led --finetune "
                 "pairs.txt")
 
-    def _fit(self, picture: Picture, format: str, item: Item) -> tuple[int, int]:
-        """The tile that fits beside both mosaics."""
+    def _fit(self, picture: Picture, format: str, item: Item) -> tuple[int, int] | Strips:
+        """The tile, or the strips, that fit beside both mosaics."""
         held = 2 * picture.mosaic.nbytes
         need = held + denoise_raw_plan.writing(format, picture.mosaic.shape)
         if need > self.budget.room:
             raise OutOfMemory(f"takes {units.show(need)} as {format}, and "
                               f"{units.show(self.budget.room)} are left", path=item.source,
                               hint="Give more with --memory")
-        left = self.budget.room - (held if need > self.shared else self.shared)
+        apart = self.alone or need > self.shared
+        left = self.budget.room - (held if apart else self.shared)
+        if self.whole:
+            return denoise_raw_whole.choose(self.loaded, picture.shape, left)
         asked = None if self.request.tile is None else self.request.tile // 2
         return denoise_raw_plan.choose(self.model, self.loaded.layout, picture.shape, left, asked)
 
-    def _fill(self, picture: Picture, result: Result, tile: tuple[int, int]) -> tuple[int, int]:
-        fixed = self.request.tile is not None
+    def _fill(self, picture: Picture, result: Result, how: tuple[int, int] | Strips, spill: Path
+              ) -> tuple[int, int] | Strips:
+        """Runs the network, in smaller pieces where memory runs out after all."""
         total = picture.shape[0] * picture.shape[1] * 4 / 1e6
+        sides = (how.rows,) if isinstance(how, Strips) else how
 
-        def attempt(side: int) -> tuple[int, int]:
-            sides = tuple(min(side, one) for one in tile)
+        def attempt(side: int) -> tuple[int, int] | Strips:
+            now = (Strips(side, how.held) if isinstance(how, Strips)
+                   else tuple(min(side, one) for one in how))
             bar = (self.console.progress(total=round(total, 3), unit="MP") if self.alone
                    else contextlib.nullcontext())
             with bar:
                 advance = bar.update if self.alone else (lambda megapixels: None)
-                denoise_raw_tiles.run(self.loaded, picture, result, sides, advance)
-            return sides
+                self._run(picture, result, now, spill, advance)
+            return now
 
         return memory.halving(
-            attempt, max(tile), smallest=denoise_raw_plan.SMALLEST_TILE, fixed=fixed,
+            attempt, max(sides), smallest=2 if self.whole else denoise_raw_plan.SMALLEST_TILE,
+            fixed=self.request.tile is not None,
             on_retry=lambda half: self.console.warn(
-                f"memory ran out; again with tiles of {2 * half} pixels"))
+                f"memory ran out; again with {'strips' if self.whole else 'tiles'} of {2 * half} "
+                "pixels"))
 
 
 @contextlib.contextmanager
