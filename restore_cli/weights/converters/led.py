@@ -30,6 +30,11 @@ _NAME = re.compile(r"(?:LED(?:\+\w+)?|ELD|PG|SID)_(?:Pretrain|Deploy)_[A-Za-z0-9
 # How RAW files name the cameras.
 _CAMERAS = {"SonyA7S2": "SONY ILCE-7SM2", "NikonD850": "NIKON D850", "SonyA7M4": "SONY ILCE-7M4"}
 
+# What upstream's deployment leaves as it starts: keys, value, and what they are.
+_LOST: Mapping[str, tuple[str, float, str]] = {
+    "led-nafnet": (r"\.(beta|gamma)$", 0.0, "residual scales (beta and gamma)"),
+    "led-restormer": (r"\.temperature$", 1.0, "temperatures")}
+
 
 class LedConverter:
     """``{'params': …}``, with ``'params_deploy'`` where upstream deployed it, or a state dict."""
@@ -98,7 +103,7 @@ def _finished(draft: Draft, array: Callable[[Any], np.ndarray], deployed: bool) 
         draft.config, draft.tensors = fold.fold(draft.arch, draft.config, weights.tensors)
     draft.metadata["stage"] = "finetune"
     draft.notes.append("the alignment of its camera was folded into a plain network")
-    if deployed and draft.arch != "led-unet":
+    if deployed and draft.arch in _LOST:
         draft.notes.append("what upstream's deployment stored beside it is wrong and was not used")
     return draft
 
@@ -109,12 +114,9 @@ def _check_deployment(draft: Draft, array: Callable[[Any], np.ndarray]) -> None:
     Raises:
         WeightsError: single parameters have the values they start with, in every block.
     """
-    lost: Mapping[str, tuple[str, float, str]] = {
-        "led-nafnet": (r"\.(beta|gamma)$", 0.0, "residual scales (beta and gamma)"),
-        "led-restormer": (r"\.temperature$", 1.0, "temperatures")}
-    if draft.arch not in lost:
+    if draft.arch not in _LOST:
         return
-    pattern, start, words = lost[draft.arch]
+    pattern, start, words = _LOST[draft.arch]
     parts = [item for key, item in draft.tensors.items() if re.search(pattern, key)]
     if parts and all((array(item) == start).all() for item in parts):
         raise WeightsError(
