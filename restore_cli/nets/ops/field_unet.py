@@ -33,8 +33,8 @@ def bytes_per_pixel(depth: int, num_channels_init: int, n2v2: bool = False,
     transformed weights of the widest layer.
     """
     form = unet_operator.Form(depth, n2v2)
-    return 4 * sum(channels / 4**level
-                   for level, channels in unet_operator.maps(form, num_channels_init, training))
+    held = unet_operator.saved if training else unet_operator.shared
+    return 4 * held(form, num_channels_init, lambda level: 4.0**-level)
 
 
 def field_unet(x: jt.Var, parameters: Sequence[jt.Var], depth: int, n2v2: bool = False,

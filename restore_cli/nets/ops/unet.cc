@@ -9,10 +9,11 @@ struct Level {
   Map input, hidden, skip, up, hidden_up, out;
 };
 
-// Places the maps one after another from `place` on and returns the floats they need. With
-// `apart` every map has its own place; else maps that are never needed together share one.
+// Places the maps from `place` on and returns the floats they need. With `apart` every map has its
+// own place. Else, as a pass in one direction wants no more: at a level the hidden maps share one
+// place, and so do `input`, `up` and `out`; while deeper levels are at work, only `skip` is kept.
 static int64_t lay_out(const Problem& p, bool apart, float* place, std::vector<Level>& levels) {
-  const float* start = place;
+  float *start = place, *end = place;
   levels.assign(p.depth + 1, Level());
   for (int l = 0; l <= p.depth; l++) {
     Level& level = levels[l];
@@ -27,6 +28,7 @@ static int64_t lay_out(const Problem& p, bool apart, float* place, std::vector<L
     auto put = [&](Map& made) {
       made.data = place;
       place += made.size();
+      end = std::max(end, place);
     };
     const bool deepest = l == p.depth;
     const int64_t wide = p.first() << l, narrow = l ? wide / 2 : wide;
@@ -37,34 +39,41 @@ static int64_t lay_out(const Problem& p, bool apart, float* place, std::vector<L
     level.up = map(deepest ? 0 : wide);
     level.hidden_up = map(deepest ? 0 : wide);
     level.out = map(deepest ? 0 : given);
-    put(level.hidden);
     if (apart) {
-      for (Map* each : {&level.input, &level.skip, &level.up, &level.hidden_up, &level.out})
+      for (Map* each : {&level.hidden, &level.input, &level.skip, &level.up, &level.hidden_up,
+                        &level.out})
         put(*each);
       continue;
     }
+    // The next level begins where `hidden` does, with the map that it exchanges with this one's
+    // `up` (or, where nothing is joined, with `skip` in the same place).
+    const bool joins = !deepest && p.joins(l);
+    Map &given_up = deepest ? level.skip : level.up, below = level.hidden;
+    below.blocks = deepest ? 0 : 2 * wide / LANES;
+    below.height /= 2;
+    below.width /= 2;
+    if (l) put(given_up);
+    if (joins) put(level.skip);
+    float* next = place;
+    put(level.hidden);
+    if (!l) {
+      place = std::max(place, next + below.size());
+      put(given_up);
+    }
+    if (!deepest && !joins) level.skip.data = level.up.data;
+    level.input.data = level.out.data = given_up.data;
     level.hidden_up.data = level.hidden.data;
-    Map& largest = deepest ? level.skip : level.up;
-    put(largest);
-    level.input.data = level.out.data = level.up.data = largest.data;
-    if (!deepest && (l || !p.n2v2)) put(level.skip);
-    else level.skip.data = largest.data;
+    place = next;
   }
-  return place - start;
-}
-
-static void clear_frames(const std::vector<Level>& levels) {
-  for (const Level& level : levels)
-    for (const Map* map : {&level.input, &level.hidden, &level.skip, &level.up,
-                           &level.hidden_up, &level.out})
-      map->clear_frame();
+  return end - start;
 }
 
 // Floats of scratch memory: transformed weights, then a share for each thread.
 static int64_t working_size(const Problem& p, int threads, bool training, int64_t* weights) {
-  *weights = p.channels * 9 * p.first();
+  *weights = std::max(p.channels * 9 * p.first(), p.last_weights_size());
   int64_t share = Pool::rounded(std::max((p.channels * 9 + 1) * p.first(),
                                          (p.first() + 1) * p.classes()));
+  share = std::max(share, PIXELS * LANES);
   for (int l = 0; p.transposed && l < p.depth; l++) {
     const Layer& layer = p.layers[p.up(l)];
     *weights = std::max(*weights, up_weights_size(layer));
@@ -89,6 +98,7 @@ struct Work {
   void run(int layer, const Map* in, int ins, const Map& out) {
     const Layer& l = p.layers[layer];
     transform_weights(l.weight, l.inputs, l.outputs, false, weights);
+    out.clear_frame();
     convolve(in, ins, weights, l.bias, p.slope, &out, 1, nullptr, scratch, threads);
   }
   // Parameters' gradients from `grad`, that of the output; then the inputs' into `to`, if any.
@@ -96,6 +106,7 @@ struct Work {
     const Layer& l = p.layers[layer];
     weight_gradient(in, ins, grad, l.weight_grad, l.bias_grad, scratch, threads);
     transform_weights(l.weight, l.inputs, l.outputs, true, weights);
+    for (int i = 0; i < ins; i++) to[i].clear_frame();
     convolve(&grad, 1, weights, nullptr, p.slope, to, ins, mask, scratch, threads);
   }
   // What a level gives to the one above it.
@@ -103,12 +114,14 @@ struct Work {
     return level == p.depth ? levels[level].skip : levels[level].out;
   }
   void enlarge(const Map& below, int level, const Map& to) {
+    to.clear_frame();
     if (!p.transposed) return upsample(below, to);
     const Layer& l = p.layers[p.up(level)];
     pack_up_weights(l, false, weights);
     up_convolve(l, below, weights, to, scratch, threads);
   }
   void enlarge_back(const Map& to_grad, int level, const Map& below, const Map& grad) {
+    grad.clear_frame();
     if (!p.transposed) return upsample_gradient(to_grad, below, grad, p.slope);
     const Layer& l = p.layers[p.up(level)];
     up_weight_gradient(l, below, to_grad, scratch, threads);
@@ -117,16 +130,17 @@ struct Work {
   }
   // Number of the first convolution on the way up at a level.
   int joining(int level) const { return p.up(level) + p.transposed; }
-  bool joins(int level) const { return level || !p.n2v2; }
 
   void forward(const float* x, const float* image, std::vector<Level>& levels, bool residual,
                float* y) {
     for (int l = 0; l <= p.depth; l++) {
       Level& level = levels[l];
       if (l) {
+        level.input.clear_frame();
         (p.n2v2 ? blur_pool : max_pool)(levels[l - 1].skip, level.input);
         run(p.down(l), &level.input, 1, level.hidden);
       } else {
+        level.hidden.clear_frame();
         first_layer(p, image, level.hidden, weights);
       }
       run(p.down(l) + 1, &level.hidden, 1, level.skip);
@@ -135,26 +149,27 @@ struct Work {
       Level& level = levels[l];
       enlarge(given(levels, l + 1), l, level.up);
       const Map joined[] = {level.up, level.skip};
-      run(joining(l), joined, joins(l) ? 2 : 1, level.hidden_up);
+      run(joining(l), joined, p.joins(l) ? 2 : 1, level.hidden_up);
       run(joining(l) + 1, &level.hidden_up, 1, level.out);
     }
-    last_layer(p, levels[0].out, residual ? x : nullptr, y);
+    last_layer(p, levels[0].out, residual ? x : nullptr, y, weights, scratch, threads);
   }
 
   void backward(const float* image, const std::vector<Level>& maps, std::vector<Level>& grads,
                 const float* output_grad) {
+    grads[0].out.clear_frame();
     last_layer_gradient(p, output_grad, maps[0].out, grads[0].out, scratch, threads);
     for (int l = 0; l < p.depth; l++) {
       const Level &map = maps[l], &grad = grads[l];
       back(joining(l) + 1, &map.hidden_up, 1, grad.out, &grad.hidden_up, &map.hidden_up);
       const Map joined[] = {map.up, map.skip}, to[] = {grad.up, grad.skip};
-      back(joining(l), joined, joins(l) ? 2 : 1, grad.hidden_up, to, nullptr);
+      back(joining(l), joined, p.joins(l) ? 2 : 1, grad.hidden_up, to, nullptr);
       enlarge_back(grad.up, l, given(maps, l + 1), given(grads, l + 1));
     }
     for (int l = p.depth; l >= 0; l--) {
       const Level &map = maps[l], &grad = grads[l];
       if (l < p.depth) {
-        if (!joins(l)) std::memset(grad.skip.data, 0, grad.skip.size() * sizeof(float));
+        if (!p.joins(l)) std::memset(grad.skip.data, 0, grad.skip.size() * sizeof(float));
         (p.n2v2 ? blur_pool_gradient : max_pool_gradient)(map.skip, grads[l + 1].input, grad.skip,
                                                           p.slope);
       }
@@ -197,7 +212,6 @@ static void infer(const Problem& p, bool residual, const float* x, float* y) {
   const int64_t maps = lay_out(p, false, nullptr, levels);
   Work work = start(p, false, maps + p.image_size());
   lay_out(p, false, pool.take(maps), levels);
-  clear_frames(levels);
   float* image = pool.take(p.image_size());
   frame_image(p, x, image);
   work.forward(x, image, levels, residual, y);
@@ -211,7 +225,6 @@ static void train_forward(const Problem& p, bool residual, const float* x, float
   Work work = start(p, false, 0);
   float* image = aligned_start(saved);
   lay_out(p, true, image + p.image_size(), levels);
-  clear_frames(levels);
   frame_image(p, x, image);
   work.forward(x, image, levels, residual, y);
 }
@@ -227,7 +240,6 @@ static void train_backward(const Problem& p, float* saved, const float* output_g
   lay_out(p, false, pool.take(size), grads);
   require(MARGIN + grads[0].hidden.size(), head_size);
   grads[0].hidden.data = grads[0].hidden_up.data = aligned_start(head);
-  clear_frames(grads);
   work.backward(image, maps, grads, output_grad);
 }
 

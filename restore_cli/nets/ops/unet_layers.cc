@@ -1,9 +1,9 @@
 // What U-Nets have around their 3x3 convolutions: the first and the last layer and max-pooling,
-// each with its gradient. To be read after blocked.cc.
+// each with its gradient. To be read after winograd.cc.
 
 namespace restore_unet {
 
-using namespace restore_blocked;
+using namespace restore_winograd;
 
 struct Layer {
   const float *weight, *bias;
@@ -29,9 +29,11 @@ struct Problem {
     const int64_t past = layer - up(depth - 1);
     return transposed && past >= 0 && past % 3 == 0 && layer + 1 < count_layers();
   }
+  bool joins(int level) const { return level || !n2v2; }
   int count_layers() const { return up(-1) + 1; }
   int64_t first() const { return layers[0].outputs; }
   int64_t classes() const { return layers.back().outputs; }
+  int64_t last_weights_size() const { return (classes() + LANES - 1) / LANES * LANES * first(); }
   int64_t image_size() const {
     return Pool::rounded(count * channels * (height + 2) * (width + 2));
   }
@@ -160,24 +162,45 @@ static void input_gradient(const Problem& p, const Map& grad, float* weight, flo
   }
 }
 
+constexpr int64_t PIXELS = 4 * ROWS;  // of a row that are taken together
+
+// Calls action(n, y, x, pixels, scratch) for all pixels of `map`, a few of a row at a time.
+template <class Action>
+INLINE void for_pixels(const Map& map, int64_t parts, int64_t share, float* scratch,
+                       Action action) {
+  const int64_t rows = map.count * map.height;
+#pragma omp parallel for schedule(static, 1)
+  for (int64_t part = 0; part < parts; part++)
+    for (int64_t row = rows * part / parts; row < rows * (part + 1) / parts; row++)
+      for (int64_t x = 0; x < map.width; x += PIXELS)
+        action(row / map.height, row % map.height, x, std::min(PIXELS, map.width - x),
+               scratch + part * share);
+}
+
+// A map as `multiply_tiles` takes its input: pixels of a row.
+inline Chunk row_of(const Map& map) { return Chunk{map.plane() / LANES, map.blocks}; }
+
 // 1x1 convolution without activation; `more`, where given, is added.
-static void last_layer(const Problem& p, const Map& from, const float* more, float* to) {
+// weight: room for last_weights_size(); scratch: PIXELS * LANES floats for each thread.
+static void last_layer(const Problem& p, const Map& from, const float* more, float* to,
+                       float* weight, float* scratch, int threads) {
   const Layer& layer = p.layers.back();
-  const int64_t classes = p.classes(), area = p.height * p.width;
-#pragma omp parallel for schedule(static)
-  for (int64_t row = 0; row < p.count * p.height; row++) {
-    const int64_t n = row / p.height, y = row % p.height;
-    const int64_t place = n * classes * area + y * p.width;
-    for (int64_t x = 0; x < p.width; x++)
-      for (int64_t k = 0; k < classes; k++) {
-        Vector sum = {};
-        for (int64_t block = 0; block < from.blocks; block++)
-          sum += load(from.at(n, block, y, x)) *
-                 load(layer.weight + k * layer.inputs + block * LANES);
-        const int64_t at = place + k * area + x;
-        to[at] = total(sum) + layer.bias[k] + (more ? more[at] : 0);
-      }
-  }
+  const int64_t classes = p.classes(), inputs = layer.inputs;
+  std::memset(weight, 0, p.last_weights_size() * sizeof(float));
+  for (int64_t k = 0; k < classes; k++)
+    for (int64_t c = 0; c < inputs; c++)
+      weight[(k / LANES * inputs + c) * LANES + k % LANES] = layer.weight[k * inputs + c];
+  for_pixels(from, threads, PIXELS * LANES, scratch,
+             [&](int64_t n, int64_t y, int64_t x, int64_t pixels, float* m) {
+    for (int64_t k = 0; k < classes; k++) {
+      if (k % LANES == 0)
+        multiply_tiles<1>(from.at(n, 0, y, x), row_of(from), pixels, weight + k * inputs, m,
+                          Chunk{PIXELS, 1});
+      const int64_t at = ((n * classes + k) * p.height + y) * p.width + x;
+      for (int64_t t = 0; t < pixels; t++)
+        to[at + t] = m[t * LANES + k % LANES] + layer.bias[k] + (more ? more[at + t] : 0);
+    }
+  });
 }
 
 // `grad` receives the gradient of the map before its ReLU. In blind-spot training most pixels

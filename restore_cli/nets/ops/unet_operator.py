@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import jittor as jt
@@ -123,26 +123,40 @@ def run(x: jt.Var, parameters: Sequence[jt.Var], form: Form) -> jt.Var:
     return _UNet(form)(x, *parameters)
 
 
-def maps(form: Form, first: int, training: bool) -> Iterator[tuple[int, int]]:
-    """(level, channels) of each map that a run holds, as `lay_out` in unet.cc places them.
+def saved(form: Form, first: int, plane: Callable[[int], float]) -> float:
+    """What all maps of a network take; the forward pass of training keeps them.
 
     Args:
         form: of the network.
         first: channels of the first layer.
-        training: what the forward pass keeps for the backward pass; else what one pass without
-            gradients works in.
+        plane: gives what one channel of one level takes.
+
+    Returns:
+        a sum in the unit of `plane`.
     """
+    total = 0
     for level in range(form.depth + 1):
         wide = first << level
-        narrow = wide // 2 if level else wide
-        given = wide if form.transposed else narrow
-        if level == form.depth:
-            each = [wide, given, narrow] if training else [wide, given]
-        elif training:
-            each = [wide, wide, wide, wide, given] + [narrow] * (level > 0)
-        else:
-            each = [wide, wide] + [wide] * (level > 0 or not form.n2v2)
-        yield from ((level, channels) for channels in each)
+        narrow = wide // 2 if level else 0
+        given = wide if form.transposed else narrow or wide
+        joined = [wide] * 3 if level < form.depth else []
+        total += plane(level) * sum([wide, given, narrow, *joined])
+    return total
+
+
+def shared(form: Form, first: int, plane: Callable[[int], float]) -> float:
+    """As `saved`: what a pass in one direction works in, as `lay_out` in unet.cc places it."""
+    place = end = 0
+    for level in range(form.depth + 1):
+        deepest, wide = level == form.depth, (first << level) * plane(level)
+        exchanged = wide if form.transposed or not deepest else wide / 2
+        below = 0 if deepest else (2 * first << level) * plane(level + 1)
+        joins = not deepest and (level > 0 or not form.n2v2)
+        place += exchanged * (level > 0) + wide * joins
+        end = max(end, place + wide)
+        if level == 0:
+            end = max(end, place + max(wide, below) + exchanged)
+    return end
 
 
 def framed(height: int, width: int) -> int:
@@ -164,22 +178,25 @@ def peak_bytes(form: Form, planes: int, first: int, size: tuple[int, int, int],
     """
     count, height, width = size
 
-    def floats(kept: bool) -> int:
-        return count * sum(wide * framed(height >> level, width >> level)
-                           for level, wide in maps(form, first, kept))
+    def plane(level: int) -> int:
+        return count * framed(height >> level, width >> level)
 
+    # Jittor has read the variable when it was started.
     threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     deepest = first << form.depth
-    largest = 36 * deepest**2  # the transformed weights
-    chunk = 36 * 16 * 2 * deepest
-    images = 3 * count * planes * (height + 2) * (width + 2)
-    total = floats(False) + images + largest + threads * (chunk + (1 << 17))
+    transformed = 36 * deepest**2  # weights of the widest layer
+    chunk = (1 << 17) + 36 * 24 * 2 * deepest  # transformed tiles
+    working = transformed + threads * chunk
+    images = 2 * count * planes * height * width
+    framed_image = count * planes * (height + 2) * (width + 2)
+    total = shared(form, first, plane) + working + images + framed_image
     if training:
-        total += floats(True) + count * first * framed(height, width) + images
-        # The forward pass keeps its own scratch memory; the gradients of the weights (a third of
-        # the network's are the deepest layer's) are summed by each thread.
-        total += largest * (1 + threads) + threads * (chunk + (1 << 17)) + 4 * 9 * deepest**2
-    return 4 * total
+        # The buffer for the gradient of the input, which is made behind the backward pass; the
+        # forward pass's own scratch memory; each thread's sums of gradients; the gradients, which
+        # are three times those of the deepest layer.
+        total += saved(form, first, plane) + first * plane(0) + images
+        total += working + threads * transformed + 3 * 9 * deepest**2
+    return 4 * int(total)
 
 
 class _UNet(jt.Function):
@@ -219,9 +236,8 @@ def _output_shape(x, parameters) -> tuple[int, ...]:
 def _saved_floats(shape, first: int, form: Form) -> int:
     count, channels, height, width = shape
     image = -(-count * channels * (height + 2) * (width + 2) // 16) * 16
-    planes = sum(wide * framed(height >> level, width >> level)
-                 for level, wide in maps(form, first, True))
-    return _MARGIN + image + count * planes
+    return _MARGIN + image + count * saved(form, first,
+                                           lambda level: framed(height >> level, width >> level))
 
 
 def _code(shapes, source: str, inputs, data) -> list[jt.Var]:

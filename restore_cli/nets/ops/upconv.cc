@@ -1,20 +1,17 @@
 // Transposed convolutions of 2x2 at stride 2, which double the sides: each of the four pixels of
 // an output square is a 1x1 convolution of one input pixel. They are computed as one product with
 // four times the outputs, by the kernels of winograd.cc; forward and backward.
-// To be read after winograd.cc and unet_layers.cc.
+// To be read after unet_layers.cc.
 
 namespace restore_unet {
 
-using namespace restore_winograd;
-
-constexpr int PHASES = 4;                // phase k is the pixel at (k / 2, k % 2) of a square
-constexpr int64_t UP_PIXELS = 4 * ROWS;  // of a row that are taken together
+constexpr int PHASES = 4;  // phase k is the pixel at (k / 2, k % 2) of a square
 
 // `pixels` of the row of squares at (n, y, x): phase, block, pixel.
 static void gather_squares(const Map& from, int64_t n, int64_t y, int64_t x, int64_t pixels,
                            float* to) {
   for (int k = 0; k < PHASES; k++)
-    for (int64_t block = 0; block < from.blocks; block++, to += UP_PIXELS * LANES) {
+    for (int64_t block = 0; block < from.blocks; block++, to += PIXELS * LANES) {
       const float* pixel = from.at(n, block, 2 * y + k / 2, 2 * x + k % 2);
       for (int64_t t = 0; t < pixels; t++) store(to + t * LANES, load(pixel + 2 * t * LANES));
     }
@@ -40,34 +37,18 @@ inline int64_t up_weights_size(const Layer& layer) { return PHASES * layer.input
 // Floats that the functions below need for each thread.
 inline int64_t up_scratch_size(const Layer& layer, bool gradient) {
   const int64_t wide = PHASES * layer.outputs;
-  return UP_PIXELS * (wide + layer.inputs) + (gradient ? up_weights_size(layer) + wide : 0);
+  return PIXELS * (wide + layer.inputs) + (gradient ? up_weights_size(layer) + wide : 0);
 }
-
-// Calls action(n, y, x, pixels, scratch) for all pixels of `map`, a few of a row at a time.
-template <class Action>
-INLINE void for_pixels(const Map& map, int64_t parts, int64_t share, float* scratch,
-                       Action action) {
-  const int64_t rows = map.count * map.height;
-#pragma omp parallel for schedule(static, 1)
-  for (int64_t part = 0; part < parts; part++)
-    for (int64_t row = rows * part / parts; row < rows * (part + 1) / parts; row++)
-      for (int64_t x = 0; x < map.width; x += UP_PIXELS)
-        action(row / map.height, row % map.height, x, std::min(UP_PIXELS, map.width - x),
-               scratch + part * share);
-}
-
-// A map as `multiply_tiles` takes its input: pixels of a row.
-inline Chunk row_of(const Map& map) { return Chunk{map.plane() / LANES, map.blocks}; }
 
 // u: from `pack_up_weights`. There is no activation.
 static void up_convolve(const Layer& layer, const Map& in, const float* u, const Map& out,
                         float* scratch, int threads) {
-  const Chunk to{UP_PIXELS, PHASES * out.blocks};
+  const Chunk to{PIXELS, PHASES * out.blocks};
   for_pixels(in, threads, up_scratch_size(layer, false), scratch,
              [&](int64_t n, int64_t y, int64_t x, int64_t pixels, float* m) {
     multiply_panels(in.at(n, 0, y, x), row_of(in), pixels, u, m, to);
     for (int k = 0; k < PHASES; k++)
-      for (int64_t block = 0; block < out.blocks; block++, m += UP_PIXELS * LANES) {
+      for (int64_t block = 0; block < out.blocks; block++, m += PIXELS * LANES) {
         const Vector bias = load(layer.bias + block * LANES);
         float* pixel = out.at(n, block, 2 * y + k / 2, 2 * x + k % 2);
         for (int64_t t = 0; t < pixels; t++)
@@ -81,13 +62,13 @@ static void up_convolve(const Layer& layer, const Map& in, const float* u, const
 static void up_input_gradient(const Layer& layer, const Map& out_grad, const float* u,
                               const Map& in, float slope, const Map& grad, float* scratch,
                               int threads) {
-  const Chunk from{UP_PIXELS, PHASES * out_grad.blocks}, to{UP_PIXELS, in.blocks};
+  const Chunk from{PIXELS, PHASES * out_grad.blocks}, to{PIXELS, in.blocks};
   for_pixels(in, threads, up_scratch_size(layer, false), scratch,
              [&](int64_t n, int64_t y, int64_t x, int64_t pixels, float* v) {
-    float* m = v + UP_PIXELS * from.blocks * LANES;
+    float* m = v + PIXELS * from.blocks * LANES;
     gather_squares(out_grad, n, y, x, pixels, v);
     multiply_panels(v, from, pixels, u, m, to);
-    for (int64_t block = 0; block < in.blocks; block++, m += UP_PIXELS * LANES)
+    for (int64_t block = 0; block < in.blocks; block++, m += PIXELS * LANES)
       for (int64_t t = 0; t < pixels; t++)
         store(grad.at(n, block, y, x + t),
               rectify_gradient(load(in.at(n, block, y, x + t)), load(m + t * LANES), slope));
@@ -96,7 +77,7 @@ static void up_input_gradient(const Layer& layer, const Map& out_grad, const flo
 
 static void up_weight_gradient(const Layer& layer, const Map& in, const Map& out_grad,
                                float* scratch, int threads) {
-  const Chunk from = row_of(in), to{UP_PIXELS, PHASES * out_grad.blocks};
+  const Chunk from = row_of(in), to{PIXELS, PHASES * out_grad.blocks};
   const int64_t wide = PHASES * layer.outputs, size = up_weights_size(layer);
   const int64_t share = up_scratch_size(layer, true);
   for (int part = 0; part < threads; part++)
@@ -107,13 +88,13 @@ static void up_weight_gradient(const Layer& layer, const Map& in, const Map& out
     gather_squares(out_grad, n, y, x, pixels, m);
     for (int64_t block = 0; block < to.blocks; block++) {
       Vector sum = load(bias_sums + block * LANES);
-      for (int64_t t = 0; t < pixels; t++) sum += load(m + (block * UP_PIXELS + t) * LANES);
+      for (int64_t t = 0; t < pixels; t++) sum += load(m + (block * PIXELS + t) * LANES);
       store(bias_sums + block * LANES, sum);
     }
     for_panels(to.blocks, [&](int64_t block, auto vectors) {
       for (int64_t k = 0; k < in.blocks; k++)
         accumulate<decltype(vectors)::value>(
-            in.at(n, k, y, x), m + block * UP_PIXELS * LANES, pixels, UP_PIXELS * LANES,
+            in.at(n, k, y, x), m + block * PIXELS * LANES, pixels, PIXELS * LANES,
             sums + weight_place(from.blocks, to.blocks, block, k * LANES));
     });
   });

@@ -112,7 +112,8 @@ struct Chunk {
 
 inline int64_t chunk_tiles(int64_t in_blocks, int64_t out_blocks) {
   const int64_t fitting = CHUNK_FLOATS / (POINTS * LANES * (in_blocks + out_blocks));
-  return std::min<int64_t>(4 * ROWS, std::max<int64_t>(ROWS, fitting / ROWS * ROWS));
+  // Many channels fit nowhere; then each read of the weights serves a few more tiles.
+  return std::min<int64_t>(8 * ROWS, std::max<int64_t>(2 * ROWS, fitting / ROWS * ROWS));
 }
 
 // Transformed weights: point, then panel of VECTORS blocks of outputs (or a single one, where no
