@@ -161,7 +161,8 @@ PROTOCOLS = {
             _FOUR_PLANES,
             "each image is multiplied by the one factor that brings it closest to its truth "
             "(illuminance correction), as in the tables of LED (ICCV 2023); it hides errors of "
-            "brightness, which the figures 'as is' and the shifts show",
+            "brightness, which the figures 'as is' and the shifts show; of a noisy image the "
+            "factor is below 1, because noise has energy too",
             "whole images; the tables of ELD (CVPR 2020) score the centre only and do not "
             "compare")),
         Protocol("source", "source", eight_bit=True, all_shots=True, notes=(

@@ -180,7 +180,9 @@ def _shifts(rows: Sequence[Mean], model: str, factor: bool
                                    (model, row.model, row.worst)):
             if score is not None:
                 lines.append([row.data, row.label, name, *map(_percent, score.shift),
-                              _percent(worst)] + [f"{score.factor or 1:.4f}"] * factor)
+                              _percent(worst)])
+                if score.factor is not None:
+                    lines[-1].append(f"{score.factor:.4f}")
     return header, lines, 3
 
 
