@@ -127,6 +127,7 @@ class _Work:
             place = slice(first // down * up, last // down * up)
             others = [_var(other[:, place]) for other in beside]
             target[:, place] = _rows(function(_var(window), halo, *others))
+            jt.gc()
 
     def block(self, block: Any, x: _Map, cost: float) -> None:
         """Replaces `x` by what a block makes of it."""
@@ -155,6 +156,7 @@ class _Work:
         self.drop(kept)
 
     def _count(self, cost: float) -> None:
+        jt.gc()
         self._done += cost
         self._tell(min(self._done / self.weight, 1.0))
 
@@ -184,20 +186,21 @@ def _nafnet(network: NAFNet, image: np.ndarray, work: _Work, out: np.ndarray) ->
     config = network.config
     levels, width = len(config["enc_blk_nums"]), config["width"]
     height, columns = image.shape[1:]
-    rest = [(0, -side % 2 ** levels) for side in (height, columns)]
-    padded = np.pad(image, [(0, 0), *rest])
+    high, wide = (side + -side % 2 ** levels for side in (height, columns))
     work.weight = max(1, sum(config["enc_blk_nums"]) + sum(config["dec_blk_nums"])
                       + config["middle_blk_num"])
     with work:
-        x = work.map(width, *padded.shape[1:])
-        work.layer(_same(network.intro), padded, 1, x.array)
+        padded, x = work.map(image.shape[0], high, wide), work.map(width, high, wide)
+        padded.array[:] = 0
+        padded.array[:, :height, :columns] = image
+        work.layer(_same(network.intro), padded.array, 1, x.array)
         skips = []
         for blocks, down in zip(network.encoders, network.downs):
             for block in blocks:
                 work.block(block, x, 1)
             skips.append(x)
-            channels, rows, side = x.shape
-            x = work.map(2 * channels, rows // 2, side // 2)
+            channels, tall, side = x.shape
+            x = work.map(2 * channels, tall // 2, side // 2)
             work.layer(lambda y, halo, down=down: down(y), skips[-1].array, 0, x.array, down=2)
         for block in network.middle_blks:
             work.block(block, x, 1)
@@ -209,17 +212,17 @@ def _nafnet(network: NAFNet, image: np.ndarray, work: _Work, out: np.ndarray) ->
             x = skip
             for block in blocks:
                 work.block(block, x, 1)
-        made = np.empty_like(padded)
-        work.layer(lambda y, halo, near: cropped(network.ending(y), halo) + near, x.array, 1, made,
-                   beside=[padded])
-    out[:] = made[:, :height, :columns]
+        # A pixel's rows are read before they are written, so the result takes the input's place.
+        work.layer(lambda y, halo, near: cropped(network.ending(y), halo) + near, x.array, 1,
+                   padded.array, beside=[padded.array])
+        out[:] = padded.array[:, :height, :columns]
 
 
 def _restormer(network: Restormer, image: np.ndarray, work: _Work, out: np.ndarray) -> None:
     config = network.config
     stages = shapes_restormer.stages(config)
-    padded, (rows, columns) = pad.pad(image, shapes_restormer.ALIGN)
-    padded = np.ascontiguousarray(padded)
+    height, width = image.shape[1:]
+    high, wide = (pad.mirrored(side, shapes_restormer.ALIGN) for side in (height, width))
     costs = {name: 4 if name in ("decoder_level1", "refinement") else 1 for name in stages}
     work.weight = max(1, sum(costs[name] * stages[name][0] for name in stages))
 
@@ -228,14 +231,17 @@ def _restormer(network: Restormer, image: np.ndarray, work: _Work, out: np.ndarr
             work.block(block, x, costs[name])
 
     with work:
+        padded = work.map(image.shape[0], len(high), len(wide))
+        for place, row in enumerate(high):
+            padded.array[:, place] = image[:, row, wide]
         x = work.map(config["dim"], *padded.shape[1:])
-        work.layer(_same(network.patch_embed), padded, 1, x.array)
+        work.layer(_same(network.patch_embed), padded.array, 1, x.array)
         skips = []
         for level in (1, 2, 3):
             stage(f"encoder_level{level}", x)
             skips.append(x)
-            channels, height, width = x.shape
-            x = work.map(2 * channels, height // 2, width // 2)
+            channels, tall, side = x.shape
+            x = work.map(2 * channels, tall // 2, side // 2)
             work.layer(getattr(network, f"down{level}_{level + 1}"), skips[-1].array, 1, x.array,
                        down=2)
         stage("latent", x)
@@ -256,7 +262,8 @@ def _restormer(network: Restormer, image: np.ndarray, work: _Work, out: np.ndarr
             x = made
             stage(f"decoder_level{level}", x)
         stage("refinement", x)
-        result = np.empty_like(padded)
+        # A pixel's rows are read before they are written, so the result takes the input's place.
         work.layer(lambda y, halo, near: cropped(network.output(y), halo) + near, x.array, 1,
-                   result, beside=[padded])
-    out[:] = result[:, rows, columns]
+                   padded.array, beside=[padded.array])
+        top, left = (pad.margins(side, shapes_restormer.ALIGN)[0] for side in (height, width))
+        out[:] = padded.array[:, top:top + height, left:left + width]
