@@ -74,7 +74,7 @@ def led(
         rich_help_panel=MODEL)] = None,
     repnr: Annotated[Optional[bool], typer.Option(
         "--repnr/--plain", help="With one alignment for each camera, which the fine-tune of "
-        "two pairs needs, or a plain network; default: --repnr for virtual cameras.",
+        "two pairs needs, or a plain network; default: --repnr for several cameras.",
         rich_help_panel=MODEL)] = None,
     mean_share: Annotated[float, typer.Option(
         help="Share of steps that train the average alignment, which is what an unknown camera "
@@ -112,6 +112,9 @@ def led(
         rich_help_panel=RUN)] = None,
     warmup: Annotated[int, typer.Option(min=0, help="cosine: steps of linear rise.",
                                         rich_help_panel=RUN)] = 0,
+    coarse: Annotated[Optional[float], typer.Option(
+        min=0, help="Weight of the loss of averages over 8 and 32 pixels, which keeps colours of large "
+        "areas; default: the setting's.", rich_help_panel=RUN)] = None,
     average: Annotated[Optional[float], typer.Option(
         min=0, max=0.99999, help="Decay of the weight average that is exported, 0 is none; "
         "default: the setting's.", rich_help_panel=RUN)] = None,
@@ -168,7 +171,7 @@ def led(
         data=data or (), pairs=pairs, cameras=cameras, noise=noise, ratios=ratios,
         synthetic_count=synthetic_count, photos=photos, photo_share=photo_share, batch=batch,
         model=model, channels=channels, repnr=repnr, mean_share=mean_share, steps=steps, lr=lr,
-        warmup=warmup, average=average, **common), console)))
+        warmup=warmup, average=average, coarse=coarse, **common), console)))
 
 
 def _refuse(context: typer.Context, mode: str | None, pairs: bool) -> None:

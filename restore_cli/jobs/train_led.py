@@ -25,11 +25,11 @@ SYNTHETIC = "synthetic"
 # ICCV 2023, after ELD, CVPR 2020, and PMN, ACM MM 2022), the first is that of the shipped weights.
 SETTINGS: dict[str, dict[str, Any]] = {
     "compact": {"channels": 16, "ratios": "1-300", "patch": 128, "batch": 8, "steps": 100_000,
-                "lr": 2e-4, "schedule": "cosine", "average": 0.999},
+                "lr": 2e-4, "schedule": "cosine", "average": 0.999, "coarse": 1.0},
     "cvpr20": {"channels": 32, "ratios": "100-300", "patch": 512, "batch": 1, "steps": 257_600,
-               "lr": 1e-4, "schedule": "published", "average": 0.0},
+               "lr": 1e-4, "schedule": "published", "average": 0.0, "coarse": 0.0},
     "mm22": {"channels": 32, "ratios": "100-300", "patch": 512, "batch": 8, "steps": 289_800,
-             "lr": 2e-4, "schedule": "published", "average": 0.0},
+             "lr": 2e-4, "schedule": "published", "average": 0.0, "coarse": 0.0},
 }
 
 # How RAW files name the cameras whose noise is known.
@@ -44,8 +44,9 @@ class LedTraining:
         data: folders of clean RAW files, or "synthetic"; noise is generated.
         pairs: a list of noisy and clean RAW files to train on instead.
         validation: folder of clean RAW files (or a list of pairs); None keeps some apart.
-        channels, ratios, patch, batch, steps, lr, schedule, average: None takes the setting's.
-        repnr: None is True for virtual cameras, else False.
+        channels, ratios, patch, batch, steps, lr, schedule, average, coarse: None takes the
+            setting's.
+        repnr: None is True where there are several cameras, else False.
     """
 
     out: Path
@@ -71,6 +72,7 @@ class LedTraining:
     schedule: str | None = None
     warmup: int = 0
     average: float | None = None
+    coarse: float | None = None
     seed: int = 0
     validate_every: int = 1000
     checkpoint_every: int = 500
@@ -86,13 +88,6 @@ class LedTraining:
         for key, value in SETTINGS[self.setting].items():
             if getattr(self, key) is None:
                 setattr(self, key, value)
-        if self.repnr is None:
-            self.repnr = self.pairs is None and self.cameras.startswith("virtual")
-
-    @property
-    def any_camera(self) -> bool:
-        """Whether the weights are for cameras nobody calibrated, with all their scales."""
-        return self.setting == "compact" and self.cameras.startswith("virtual")
 
     def settings(self) -> dict[str, Any]:
         """What defines the run: a resumed run must have the same.
@@ -104,7 +99,7 @@ class LedTraining:
 
         keys = ("setting", "noise", "ratios", "synthetic_count", "photo_share", "patch", "batch",
                 "model", "channels", "repnr", "mean_share", "steps", "lr", "schedule", "warmup",
-                "average", "seed")
+                "average", "coarse", "seed")
         chosen = {key: getattr(self, key) for key in keys}
         camera = Path(self.cameras)
         chosen.update(data=[name_of(d) for d in self.data],
@@ -154,6 +149,7 @@ def check(options: LedTraining):
         InputError: an unusable camera file.
     """
     from restore_cli.nets.layout import layout
+    from restore_cli.training.datasets import raw_lists
     from restore_cli.training.datasets.raw_pairs import Darkness, Ratios
 
     training_runs.check(options.lr, options.minutes, options.photo_share)
@@ -164,6 +160,9 @@ def check(options: LedTraining):
     if bool(options.data) == (options.pairs is not None):
         raise UsageError("give either --data or --pairs" if options.data else "no training data",
                          hint="--data FOLDER, --data synthetic, or --pairs LIST")
+    cameras = cameras_of(options.cameras)
+    if options.repnr is None:
+        options.repnr = options.pairs is None and len(cameras) > 1
     if options.pairs is not None and options.repnr:
         raise UsageError("--pairs trains a plain network",
                          hint="--finetune fits one with alignments to a camera")
@@ -173,14 +172,16 @@ def check(options: LedTraining):
         raise UsageError("--mean-share is about the alignments that --repnr has")
     if options.photo_share and SYNTHETIC not in options.data:
         raise UsageError("--photo-share belongs to --data synthetic")
-    cameras = cameras_of(options.cameras)
+    if options.pairs is not None:
+        raw_lists.parse(options.pairs)
     arch, config = architecture(options, 0)
     align = layout(arch, config).align
     if options.patch % align:
         raise UsageError(f"--patch must be a multiple of {align} for this network, "
                          f"not {options.patch}")
     ratios = Ratios.parse(options.ratios, integers=options.setting != "compact")
-    return Darkness(tuple(cameras), ratios, options.noise, options.any_camera)
+    any_camera = options.setting == "compact" and camera_names(cameras) == ["any"]
+    return Darkness(tuple(cameras), ratios, options.noise, any_camera)
 
 
 def cameras_of(text: str) -> list:
@@ -206,6 +207,13 @@ def cameras_of(text: str) -> list:
     raise UsageError(f"unknown --cameras '{text}'",
                      hint=did_you_mean(text, names) or "Known: virtual, virtual:N (1 to 100), "
                      + ", ".join(names[1:]) + ", or a .json file that --calibrate wrote")
+
+
+def camera_names(cameras: Sequence[Any]) -> list[str]:
+    """What weights trained on these say they know: "Make Model" names, or ["any"]."""
+    if all(camera.name.startswith("virtual") for camera in cameras):
+        return ["any"]
+    return [CALIBRATED_NAMES.get(camera.name, camera.name) for camera in cameras]
 
 
 def architecture(options: LedTraining, branches: int) -> tuple[str, dict[str, Any]]:
@@ -262,7 +270,8 @@ def _trainer(options: LedTraining, darkness, settings: dict[str, Any], console: 
     recipe = LedRecipe(
         arch, config, data.sampler, data.held, settings,
         facts(options.licence, data.cameras, data.ratios, "pretrain" if branches else "plain"),
-        judged="mean" if branches else None, frozen=frozen, workers=options.workers)
+        judged="mean" if branches else None, frozen=frozen, coarse=options.coarse,
+        workers=options.workers)
     if options.init is not None:
         training_runs.initialise(recipe.network, options.init)
     console.info("the noisy patches to validate on have " + shown(recipe.noisy_psnr()))

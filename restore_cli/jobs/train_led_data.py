@@ -9,11 +9,11 @@ from typing import Any
 
 from restore_cli.console import Console
 from restore_cli.jobs.train_led import (
-    CALIBRATED_NAMES,
     SYNTHETIC,
     VALIDATION_IMAGES,
     VALIDATION_RATIOS,
     LedTraining,
+    camera_names,
 )
 
 _OTHER_SEED = 1_000_003
@@ -49,7 +49,7 @@ def scenes(options: LedTraining, darkness, console: Console) -> Data:
     parts, judged, frames = [], [], []
     for name in options.data:
         if name == SYNTHETIC:
-            train, rest = _synthetic(options, console)
+            train, rest = _synthetic(options, darkness.any_camera, console)
             parts.append((train, float(options.synthetic_count)))
             judged.append((rest, 1.0))
         else:
@@ -71,9 +71,7 @@ def scenes(options: LedTraining, darkness, console: Console) -> Data:
                                      mean_share=options.mean_share)
     held = raw_pairs.held_out(mixed(judged), darkness, VALIDATION_RATIOS,
                               VALIDATION_IMAGES, options.patch)
-    names = ["any"] if options.cameras.startswith("virtual") else \
-        [CALIBRATED_NAMES.get(camera.name, camera.name) for camera in darkness.cameras]
-    return Data(sampler, held, names, darkness.ratios.bounds)
+    return Data(sampler, held, camera_names(darkness.cameras), darkness.ratios.bounds)
 
 
 def pairs(options: LedTraining, align: int, console: Console) -> Data:
@@ -94,7 +92,7 @@ def pairs(options: LedTraining, align: int, console: Console) -> Data:
     held = raw_lists.held_out(judged, raw_lists.fitting_side(judged, side, align))
     sampler = raw_lists.PairSampler(loaded, options.seed, batch=options.batch, side=side)
     ratios = [pair.ratio for pair in loaded]
-    return Data(sampler, held, camera_names(loaded), (min(ratios), max(ratios)))
+    return Data(sampler, held, cameras_of_pairs(loaded), (min(ratios), max(ratios)))
 
 
 def fitting_side(loaded, side: int, align: int, console: Console) -> int:
@@ -107,7 +105,7 @@ def fitting_side(loaded, side: int, align: int, console: Console) -> int:
     return found
 
 
-def camera_names(loaded) -> list[str]:
+def cameras_of_pairs(loaded) -> list[str]:
     """Make and model of the cameras of pairs, each once."""
     return sorted({frame.camera for pair in loaded for frame in (pair.noisy, pair.clean)
                    if frame.camera})
@@ -136,7 +134,7 @@ def _apart(frames, name: str, console: Console):
     return frames[step // 2::step]
 
 
-def _synthetic(options: LedTraining, console: Console):
+def _synthetic(options: LedTraining, any_bits: bool, console: Console):
     from restore_cli.runtime.paths import cache_dir
     from restore_cli.training.datasets import photos, sources, synthetic
     from restore_cli.training.datasets.raw_scenes import PictureScenes
@@ -152,5 +150,5 @@ def _synthetic(options: LedTraining, console: Console):
         free = photos.load(options.photos, min_side=2 * options.patch,
                            reductions=(1.0, 0.7, 0.5), console=console)
         parts.append((free, options.photo_share))
-    return (PictureScenes(sources.mixture(parts), options.patch, options.any_camera),
-            PictureScenes(sources.ArraySource(judged), options.patch, options.any_camera))
+    return (PictureScenes(sources.mixture(parts), options.patch, any_bits),
+            PictureScenes(sources.ArraySource(judged), options.patch, any_bits))

@@ -179,7 +179,7 @@ def _pairs(options: LedFinetune, arch: str, align: int, console: Console) -> _Pa
 
 def _metadata(options: LedFinetune, before: Mapping[str, str], pairs) -> dict[str, str]:
     """Ratios that the weights knew before stay known; their licence holds on."""
-    from restore_cli.jobs.train_led_data import camera_names
+    from restore_cli.jobs.train_led_data import cameras_of_pairs
 
     ratios = [pair.ratio for pair in pairs]
     try:
@@ -189,7 +189,8 @@ def _metadata(options: LedFinetune, before: Mapping[str, str], pairs) -> dict[st
     licence = options.licence
     if licence == "unspecified":
         licence = before.get("licence", licence)
-    return facts(licence, camera_names(pairs) or ["any"], (min(ratios), max(ratios)), "finetune")
+    names = cameras_of_pairs(pairs) or ["any"]
+    return facts(licence, names, (min(ratios), max(ratios)), "finetune")
 
 
 def _trainer(options: LedFinetune, phase: str, network: tuple[str, dict[str, Any], Mapping],

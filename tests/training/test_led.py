@@ -14,7 +14,7 @@ from restore_cli.nets.layout import layout
 from restore_cli.nets.led import fold
 from restore_cli.training import schedules
 from restore_cli.training.datasets import raw_pairs, sources
-from restore_cli.training.datasets.raw_pairs import Darkness, Held, NoisySampler, RawBatch, Ratios
+from restore_cli.training.datasets.raw_pairs import Darkness, Held, NoisySampler, Ratios, RawBatch
 from restore_cli.training.datasets.raw_scenes import PictureScenes
 from restore_cli.training.degradations import raw_noise
 
