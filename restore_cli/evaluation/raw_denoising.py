@@ -23,8 +23,8 @@ Denoiser = Callable[[np.ndarray, float], np.ndarray]
 
 Nothing need be clipped on the way out."""
 
-COMPARING = 36
-"""Bytes a plane's pixel that a comparison takes beside both images."""
+COMPARING = 4 * (2 * 4 + 26)
+"""Bytes a packed pixel while images are compared: both, and measured peaks rounded up."""
 
 
 @dataclass(frozen=True)
@@ -211,19 +211,21 @@ def evaluate(case: Case, denoise: Denoiser | None, protocol: Protocol) -> RawRes
     if min(height, width) <= 2 * protocol.border:
         raise InputError(f"{2 * width}x{2 * height} pixels leave nothing inside the border of "
                          f"{2 * protocol.border} that '{protocol.name}' cuts", path=case.noisy)
-    baseline = protocol.score(data.noisy, data.truth)
+    noisy, truth, ratio, camera = data.noisy, data.truth, data.ratio, data.camera
+    del data
+    baseline = protocol.score(noisy, truth)
     # Noise below black counts in the mean: clipping it would look like a shift.
-    baseline = replace(baseline, shift=shift(data.noisy, data.truth))
+    baseline = replace(baseline, shift=shift(noisy, truth))
     model, seconds = None, 0.0
     if denoise is not None:
         begin = time.perf_counter()
-        made = denoise(data.noisy, data.ratio)
+        made = denoise(noisy, ratio)
         seconds = time.perf_counter() - begin
-        if made.shape != data.truth.shape:
-            raise ShapeError("the denoised image", str(data.truth.shape), made.shape)
-        model = protocol.score(made, data.truth)
-    return RawResult(case, data.ratio, data.camera, (2 * height, 2 * width), model, baseline,
-                     seconds)
+        del noisy  # makes room for the comparison
+        if made.shape != truth.shape:
+            raise ShapeError("the denoised image", str(truth.shape), made.shape)
+        model = protocol.score(made, truth)
+    return RawResult(case, ratio, camera, (2 * height, 2 * width), model, baseline, seconds)
 
 
 def shift(image: np.ndarray, truth: np.ndarray) -> tuple[float | None, ...]:

@@ -161,6 +161,8 @@ def _score_all(work: Sequence[Case], restorer: Restorer | None, protocol: Protoc
                console: Console, failures: common.Failures) -> list[RawResult]:
     def score(case: Case) -> RawResult:
         with common.naming_the_path(case.noisy or Path(case.name)):
+            if restorer is not None:
+                restorer.require_room(case)
             result = raw_denoising.evaluate(case, restorer, protocol)
         if not console.json_lines:
             console.info(raw_report.line(result, name, protocol))

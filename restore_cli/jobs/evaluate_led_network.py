@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from restore_cli import units
 from restore_cli.console import Console
-from restore_cli.errors import UsageError
-from restore_cli.evaluation.raw_denoising import COMPARING, RawResult
+from restore_cli.errors import OutOfMemory, UsageError
+from restore_cli.evaluation.raw_denoising import COMPARING, Case, RawResult
 from restore_cli.jobs import (
     denoise_raw_network,
     denoise_raw_plan,
     denoise_raw_ratio,
     denoise_raw_tiles,
+    denoise_raw_whole,
 )
 from restore_cli.jobs.denoise_raw_image import Index
+from restore_cli.jobs.denoise_raw_whole import Strips
 from restore_cli.pipeline import memory
 
 _HELD = 3 * 4 * 4
-"""Bytes a packed pixel: noisy, truth and result as float32 of four planes."""
+"""Bytes a packed pixel while the network runs: noisy, truth and result, float32 of four planes."""
 
 
 class Restorer:
@@ -45,34 +50,48 @@ class Restorer:
         self._loaded = denoise_raw_network.load(path, device=device, threads=threads,
                                                 console=console)
         self.name, self._tile, self._console = self._loaded.name, tile, console
-        if self._loaded.layout.receptive_radius is None and tile is not None:
+        self._whole = self._loaded.layout.receptive_radius is None
+        if self._whole and tile is not None:
             raise UsageError(f"{self.name} looks at the whole picture and cannot be tiled",
                              hint="Leave --tile out")
         self._model = denoise_raw_plan.cost(self._loaded.arch, self._loaded.config,
                                             self._loaded.layout, self._loaded.fused)
         # Kernels are compiled and loaded before what is held without any picture is measured.
-        self._run(np.zeros((4, 32, 32), np.float32), 1.0, (16, 16))
+        self._run(np.zeros((4, 32, 32), np.float32), 1.0,
+                  Strips(8, 1 << 30) if self._whole else (16, 16))
         memory.release()
         self._budget = memory.budget(memory_limit)
+
+    def require_room(self, case: Case) -> None:
+        """Refuses files that do not fit the memory, before they are read.
+
+        Raises:
+            OutOfMemory: they do not.
+        """
+        sides = denoise_raw_plan.sides(case.noisy) if case.noisy else None
+        if sides is not None:
+            self._left(sides[0] // 2 * (sides[1] // 2), COMPARING)
 
     def __call__(self, planes: np.ndarray, ratio: float) -> np.ndarray:
         """Denoises (4, h, w) amplified planes; nothing is clipped at the end.
 
         Raises:
-            OutOfMemory: no tile fits.
+            OutOfMemory: it does not fit the memory.
+            OutputError: maps that have to wait on disk do not fit there.
         """
-        shape = planes.shape[1:]
-        room = self._budget.room - (_HELD + 4 * COMPARING) * shape[0] * shape[1]
-        asked = None if self._tile is None else self._tile // 2
-        tile = denoise_raw_plan.choose(self._model, self._loaded.layout, shape, max(0, room), asked)
+        how = self._fit(planes.shape[1:])
+        sides = (how.rows,) if isinstance(how, Strips) else how
 
         def attempt(side: int) -> np.ndarray:
-            return self._run(planes, ratio, tuple(min(side, one) for one in tile))
+            return self._run(planes, ratio, Strips(side, how.held) if isinstance(how, Strips)
+                             else tuple(min(side, one) for one in how))
 
+        kind = "strips" if self._whole else "tiles"
         made = memory.halving(
-            attempt, max(tile), smallest=denoise_raw_plan.SMALLEST_TILE,
-            fixed=self._tile is not None, on_retry=lambda half: self._console.warn(
-                f"memory ran out; again with tiles of {2 * half} pixels"))
+            attempt, max(sides), fixed=self._tile is not None,
+            smallest=denoise_raw_whole.SMALLEST_STRIP if self._whole
+            else denoise_raw_plan.SMALLEST_TILE, on_retry=lambda half: self._console.warn(
+                f"memory ran out; again with {kind} of {2 * half} pixels"))
         memory.release()
         return made
 
@@ -93,14 +112,34 @@ class Restorer:
                 name or "camera" for name in unknown))
         return found
 
-    def _run(self, planes: np.ndarray, ratio: float, tile: tuple[int, int]) -> np.ndarray:
+    def _left(self, pixels: int, each: int) -> int:
+        """Bytes beside what a picture of so many packed pixels takes at `each` bytes."""
+        if pixels * each > self._budget.room:
+            raise OutOfMemory(f"needs {units.show(pixels * each)} to be compared, and "
+                              f"{units.show(self._budget.room)} are left",
+                              hint="Give more with --memory")
+        return self._budget.room - pixels * each
+
+    def _fit(self, shape: tuple[int, int]) -> tuple[int, int] | Strips:
+        """The tile, or the strips, that fit beside the planes."""
+        room = self._left(shape[0] * shape[1], _HELD)
+        if self._whole:
+            return denoise_raw_whole.choose(self._loaded, shape, room)
+        asked = None if self._tile is None else self._tile // 2
+        return denoise_raw_plan.choose(self._model, self._loaded.layout, shape, room, asked)
+
+    def _run(self, planes: np.ndarray, ratio: float, how: tuple[int, int] | Strips) -> np.ndarray:
         picture = _Planes(planes, ratio)
-        denoise_raw_tiles.run(self._loaded, picture, picture, tile)
+        if isinstance(how, Strips):
+            with tempfile.TemporaryDirectory(prefix="restore-raw-") as folder:
+                denoise_raw_whole.run(self._loaded, picture, picture, how, Path(folder))
+        else:
+            denoise_raw_tiles.run(self._loaded, picture, picture, how)
         return picture.made
 
 
 class _Planes:
-    """Amplified planes as the tile runner reads them, and the result as it writes it."""
+    """Amplified planes as the job's runners read them, and the result as they write it."""
 
     def __init__(self, planes: np.ndarray, ratio: float):
         self._planes, self.ratio = planes, ratio

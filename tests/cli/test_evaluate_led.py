@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from denoise_raw_weights import dark, planes
 
+from restore_cli.console import Console
 from restore_cli.media import raw
 
 
@@ -81,8 +83,8 @@ def test_shots_scenes_and_limits(restore, sid):
 
 
 def test_weights_score_what_denoise_raw_writes(restore, sid, raw_weights, tmp_path, engine):
-    """The same values, whole and in tiles, for a plain and a re-parameterised network."""
-    for name, more in (("unet", []), ("unet", ["--tile", 32]), ("repnr", []), ("cunet", [])):
+    """The same values, whole and in tiles, plain and re-parameterised."""
+    for name, more in (("unet", []), ("repnr", ["--tile", 32])):
         weights = raw_weights(name)
         status, out, err = restore("evaluate", "led", "-d", sid, "-w", weights, "--no-correct",
                                    "--json", "--device", "cpu", *more)
@@ -103,25 +105,27 @@ def test_weights_score_what_denoise_raw_writes(restore, sid, raw_weights, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["unet", "nafnet", "restormer"])
-def test_the_network_sees_the_whole_picture(restore, sid, raw_weights, name, engine):
-    """Tiles, or what stands for them in networks with global statistics, change nothing."""
-    from restore_cli.jobs import denoise_raw_network, evaluate_led_network
+def test_tiles_and_strips_change_nothing(raw_weights, name, engine, monkeypatch):
+    """Against the network at once over the whole picture."""
+    from restore_cli.jobs import denoise_raw_network, denoise_raw_plan, denoise_raw_whole
+    from restore_cli.jobs.denoise_raw_whole import Strips
+    from restore_cli.jobs.evaluate_led_network import Restorer
 
-    network = denoise_raw_network.load(raw_weights(name), device="cpu")
-    dark_planes = np.minimum(raw.read(sid / "short" / "10001_00_0.1s.dng").planes() * 100, 1)
-    expected = network(dark_planes, 100)
-    console = network_console()
-    restorer = evaluate_led_network.Restorer(None, str(raw_weights(name)), console, device="cpu",
-                                             tile=32 if name == "unet" else None)
-    np.testing.assert_allclose(restorer(dark_planes, 100.0), expected, atol=2e-5)
-
-
-def network_console():
-    import io
-
-    from restore_cli.console import Console
-
-    return Console(io.BytesIO(), io.BytesIO(), io.StringIO(), {})
+    console = Console(io.BytesIO(), io.BytesIO(), io.StringIO(), {})
+    monkeypatch.setattr(denoise_raw_whole, "choose", lambda *_: Strips(6, 0))  # maps on disk
+    monkeypatch.setattr(denoise_raw_plan, "LARGEST_TILE", 16)
+    restorer = Restorer(None, str(raw_weights(name)), console, device="cpu")
+    told, plain_call = [], denoise_raw_network.Loaded.__call__
+    monkeypatch.setattr(denoise_raw_network.Loaded, "__call__", lambda self, part, ratio: (
+        told.append(ratio), plain_call(self, part, ratio))[1])
+    # With halos of 96 on both sides several tiles; strips have none.
+    light = planes((520, 90) if name == "unet" else (46, 58)).astype(np.float32)
+    noisy = np.minimum(light + np.random.default_rng(0).normal(0, 0.1, light.shape), 1)
+    found = restorer(noisy.astype(np.float32), 100.0)
+    assert set(told) == ({100.0} if name == "unet" else set()) and len(told) != 1
+    expected = denoise_raw_network.load(raw_weights(name), device="cpu")(
+        noisy.astype(np.float32), 100.0)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
 def test_lists_give_ratios(restore, sid, tmp_path):
@@ -198,13 +202,17 @@ def test_what_the_weights_do_not_know_is_said(restore, sid, raw_weights, engine)
     assert status == 0 and "do not know" not in out and "were asked for" not in out
 
 
-def test_generated_pairs(restore, raw_weights, engine):
+def test_generated_pairs(restore, raw_weights, engine, monkeypatch):
+    from restore_cli.evaluation import raw_synthetic
+
+    monkeypatch.setattr(raw_synthetic, "SIDE", 32)
+    monkeypatch.setattr(raw_synthetic, "_PICTURE", 128)
     command = ["evaluate", "led", "-d", "synthetic", "--count", 2, "--ratios", "50,200", "--json"]
     status, out, err = restore(*command, "-w", raw_weights(), "--device", "cpu")
     assert status == 0, err
     pairs = _pairs(_records(out))
     assert [(pair["data"], pair["ratio"], pair["width"]) for pair in pairs] == [
-        ("synthetic", ratio, 512) for ratio in (50, 50, 200, 200)]
+        ("synthetic", ratio, 64) for ratio in (50, 50, 200, 200)]
     assert pairs[0]["noisy"] is None and "led_psnr" in pairs[0]
     one, again, other, camera = (
         [pair["noisy_led_psnr"] for pair in _pairs(_records(restore(*command, "--identity", *more)[
@@ -222,7 +230,13 @@ def test_large_pictures_are_named_when_memory_is_short(restore, sid, raw_weights
     status, out, err = restore("evaluate", "led", "-d", sid, "-w", raw_weights(), "--memory", "1M",
                                "--device", "cpu")
     assert status == 5 and out == ""
-    assert all(f"short/{name}.dng" in err for name in ("10001_00_0.1s", "10002_00_0.1s"))
+    assert all(f"short/{name}.dng: " in err for name in ("10001_00_0.1s", "10002_00_0.1s"))
+    # Too large to be compared is noticed before anything is read.
+    monkeypatch.setattr(memory, "budget", lambda asked, **more: memory.Budget(1 << 18, 0))
+    monkeypatch.setattr(raw, "read", None)
+    status, out, err = restore("evaluate", "led", "-d", sid, "-w", raw_weights(), "--memory", "1M",
+                               "--device", "cpu")
+    assert status == 5 and out == "" and err.count("to be compared") == 3
 
 
 @pytest.mark.parametrize(("arguments", "expected"), [
