@@ -113,8 +113,8 @@ def led(
     warmup: Annotated[int, typer.Option(min=0, help="cosine: steps of linear rise.",
                                         rich_help_panel=RUN)] = 0,
     coarse: Annotated[Optional[float], typer.Option(
-        min=0, help="Weight of the loss of averages over 8 and 32 pixels, which keeps colours of large "
-        "areas; default: the setting's.", rich_help_panel=RUN)] = None,
+        min=0, help="Weight of the loss of averages over 8 and 32 pixels, which keeps colours of "
+        "large areas; default: the setting's.", rich_help_panel=RUN)] = None,
     average: Annotated[Optional[float], typer.Option(
         min=0, max=0.99999, help="Decay of the weight average that is exported, 0 is none; "
         "default: the setting's.", rich_help_panel=RUN)] = None,
