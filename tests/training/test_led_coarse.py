@@ -34,6 +34,6 @@ def test_noise_costs_little_and_a_cast_costs_more(engine):
     signs = np.where(np.indices((64, 64)).sum(axis=0) % 2, 0.1, -0.1).astype(np.float32)
     checks = np.broadcast_to(signs, shape).copy()
     zeros = np.zeros(shape, np.float32)
-    assert recipe.loss(RawBatch(checks, zeros)).item() == pytest.approx(0.1, rel=1e-4)
+    assert recipe.loss(RawBatch(checks, zeros)).item() == pytest.approx(0.1, rel=1e-3)
     cast = recipe.loss(RawBatch(zeros + np.float32(0.1), zeros)).item()
-    assert cast == pytest.approx(0.3, rel=1e-4)
+    assert cast == pytest.approx(0.3, rel=1e-3)
