@@ -155,8 +155,8 @@ class _Job:
         """Compiles and loads every kernel on a tiny mosaic, so that `base` counts them."""
         black, white = np.zeros(4), np.full(4, 255.0)
         picture = Picture(np.zeros((64, 64), np.uint16), bayer.PATTERNS["RGGB"], black, white, 1)
-        self._run(picture, Result(picture, Levels(black, white)),
-                  Strips(8, 1 << 30) if self.whole else (16, 16), self.folder)
+        for how in (Strips(None), Strips(8, 1 << 30)) if self.whole else ((16, 16),):
+            self._run(picture, Result(picture, Levels(black, white)), how, self.folder)
         memory.release()
 
     def _run(self, picture: Picture, result: Result, how: tuple[int, int] | Strips, spill: Path,
@@ -230,7 +230,8 @@ class _Job:
         how = self._fit(picture, format, item)
         result = Result(picture, levels, self.style)
         how = self._fill(picture, result, how, denoise_raw_whole.spill_folder(item, self.folder))
-        tile = (how.rows, picture.shape[1]) if isinstance(how, Strips) else how
+        tile = (how.rows or picture.shape[0], picture.shape[1]) if isinstance(
+            how, Strips) else how
         made = _Made(raw, result.finish(), levels, chosen, tile)
         if made.mosaic.nbytes > files.RELEASE:
             del picture, result
@@ -286,11 +287,13 @@ class _Job:
               ) -> tuple[int, int] | Strips:
         """Runs the network, in smaller pieces where memory runs out after all."""
         total = picture.shape[0] * picture.shape[1] * 4 / 1e6
-        sides = (how.rows,) if isinstance(how, Strips) else how
+        sides = (how.rows or picture.shape[0],) if isinstance(how, Strips) else how
 
         def attempt(side: int) -> tuple[int, int] | Strips:
-            now = (Strips(side, how.held) if isinstance(how, Strips)
-                   else tuple(min(side, one) for one in how))
+            if isinstance(how, Strips):
+                now = how if side == sides[0] else Strips(side, how.held)
+            else:
+                now = tuple(min(side, one) for one in how)
             bar = (self.console.progress(total=round(total, 3), unit="MP") if self.alone
                    else contextlib.nullcontext())
             with bar:

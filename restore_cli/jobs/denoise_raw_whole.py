@@ -1,6 +1,7 @@
-"""Runs a network with statistics of the whole picture over a RAW picture, strip by strip.
+"""Runs a network with statistics of the whole picture over a RAW picture, at once or in strips.
 
-Feature maps of the whole picture wait in memory as far as it goes, the others on disk.
+Between strips, feature maps of the whole picture wait in memory as far as it goes, the others on
+disk.
 """
 
 from __future__ import annotations
@@ -23,12 +24,8 @@ from restore_cli.pipeline.naming import STREAM, Item
 LARGEST_STRIP, SMALLEST_STRIP = 128, 2
 """Rows of packed pixels."""
 
-_PLANES = 4 * 16  # bytes a packed pixel: what goes in and what comes out, plain and padded
+_INPUT = 4 * 4  # bytes a packed pixel: the planes that go in
 _PUT = 64  # rows of the result stored at once
-
-# Floats for each channel of the first layer, measured peaks rounded up: a packed pixel of a
-# strip, and a packed pixel of all the maps that wait together.
-_FLOATS = {"led-nafnet": ("width", 12.0, 2.3), "led-restormer": ("dim", 36.0, 4.4)}
 
 
 @dataclass(frozen=True)
@@ -36,12 +33,12 @@ class Strips:
     """How one picture is worked through.
 
     Attributes:
-        rows: of a strip, in packed pixels.
-        held: bytes of feature maps that may wait in memory.
+        rows: of a strip, in packed pixels; None for the whole picture at once, which is faster.
+        held: bytes of feature maps that may wait in memory between strips.
     """
 
-    rows: int
-    held: int
+    rows: int | None
+    held: int = 0
 
 
 def choose(loaded: Loaded, shape: tuple[int, int], room: int) -> Strips:
@@ -53,21 +50,33 @@ def choose(loaded: Loaded, shape: tuple[int, int], room: int) -> Strips:
     Raises:
         OutOfMemory: nothing fits.
     """
-    name, strip, maps = _FLOATS[loaded.arch]
-    channels = loaded.config.get(name, 32)
-    row = 4 * strip * channels * (shape[1] + 16)
-    base = 24e6 + 2.0 * 4 * loaded.layout.parameters + _PLANES * math.prod(shape)
-    need = base + SMALLEST_STRIP * row
-    if need > room:
-        raise OutOfMemory(f"{loaded.name} needs {units.show(need)} for this picture, and "
-                          f"{units.show(room)} are left",
+    import jittor as jt
+
+    from restore_cli.nets.led import strips_cost
+    from restore_cli.nets.ops import led_blocks
+
+    with jt.no_grad():  # the operators have no gradients
+        fused = led_blocks.usable()
+    given = _INPUT * math.prod(shape) + 4 * loaded.layout.parameters
+
+    def takes(rows: int | None, spilled: bool = False) -> int:
+        return given + strips_cost.cost(loaded.arch, loaded.config, *shape, rows, fused=fused,
+                                        spilled=spilled)
+
+    if takes(None) <= room:
+        return Strips(None)
+    if takes(SMALLEST_STRIP, True) > room:
+        raise OutOfMemory(f"{loaded.name} needs {units.show(takes(SMALLEST_STRIP, True))} for "
+                          f"this picture, and {units.show(room)} are left",
                           hint="Give more with --memory, or use a U-Net, which takes tiles")
-    # Strips get what the maps leave, and a third at least: maps can wait on disk.
-    left = room - base
-    wanted = max(left / 3, left - 4 * maps * channels * math.prod(shape))
-    rows = int(min(LARGEST_STRIP, max(SMALLEST_STRIP, wanted // row), shape[0] + 1)) // 2 * 2
-    rows = max(SMALLEST_STRIP, rows)
-    return Strips(rows, int(left - rows * row))
+    # Maps on disk cost more time than low strips do.
+    for spilled in (False, True):
+        rows = LARGEST_STRIP
+        while rows > SMALLEST_STRIP and takes(rows, spilled) > room:
+            rows //= 2
+        if takes(rows, spilled) <= room:
+            break
+    return Strips(rows, room - takes(rows, True))
 
 
 def run(loaded: Loaded, picture: Picture, result: Result, strips: Strips, folder: Path,
@@ -84,6 +93,7 @@ def run(loaded: Loaded, picture: Picture, result: Result, strips: Strips, folder
     from restore_cli.nets.led import strips as network_strips
 
     height, width = picture.shape
+    planes = picture.network(slice(0, height), slice(0, width))
     told = 0.0
 
     def tell(share: float) -> None:
@@ -91,9 +101,12 @@ def run(loaded: Loaded, picture: Picture, result: Result, strips: Strips, folder
         progress((share - told) * 4 * height * width / 1e6)
         told = share
 
-    clean = network_strips.run(
-        loaded.network, picture.network(slice(0, height), slice(0, width)), rows=strips.rows,
-        make_buffer=_Buffers(strips.held, folder).make, progress=tell)
+    if strips.rows is None:
+        clean = loaded(planes, picture.ratio)
+        tell(1.0)
+    else:
+        clean = network_strips.run(loaded.network, planes, rows=strips.rows, progress=tell,
+                                   make_buffer=_Buffers(strips.held, folder).make)
     for first in range(0, height, _PUT):
         rows = slice(first, min(first + _PUT, height))
         result.put(rows, slice(0, width), clean[:, rows])

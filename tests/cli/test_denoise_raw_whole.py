@@ -36,15 +36,16 @@ class Collected:
 
 
 @pytest.mark.parametrize("name", ["nafnet", "restormer"])
-@pytest.mark.parametrize("held", [0, 40_000, 1 << 30])
-def test_strips_equal_the_whole_wherever_maps_wait(loaded, tmp_path, name, held):
+@pytest.mark.parametrize("strips", [Strips(12), Strips(12, 40_000), Strips(64, 1 << 30),
+                                    Strips(None)], ids=["disk", "both", "memory", "whole"])
+def test_strips_equal_the_whole_wherever_maps_wait(loaded, tmp_path, name, strips):
     network, shape = loaded(name), (75, 53)
     rng = np.random.default_rng(2)
     mosaic = rng.integers(450, 900, (2 * shape[0], 2 * shape[1])).astype(np.uint16)
     picture = Picture(mosaic, bayer.PATTERNS["GBRG"], BLACK, WHITE, 60)
     whole = network(picture.network(slice(0, shape[0]), slice(0, shape[1])), 60)
     found, told = Collected(shape), []
-    denoise_raw_whole.run(network, picture, found, Strips(12, held), tmp_path, told.append)
+    denoise_raw_whole.run(network, picture, found, strips, tmp_path, told.append)
     assert np.abs(found.planes - whole).max() <= 1e-4 * np.abs(whole).max()
     assert sum(told) == pytest.approx(4 * 75 * 53 / 1e6)
     assert os.listdir(tmp_path) == []
@@ -72,11 +73,25 @@ def test_tiles_cannot_be_asked_for(denoise_raw):
     assert os.listdir() == ["a.dng"]
 
 
-def test_strips_follow_from_the_room(loaded):
-    network, shape = loaded("nafnet"), (2000, 3000)
+@pytest.mark.parametrize("name", ["nafnet", "restormer"])
+def test_strips_follow_from_the_room(loaded, name):
+    network, shape = loaded(name), (2000, 3000)
     with pytest.raises(OutOfMemory, match="needs"):
-        denoise_raw_whole.choose(network, shape, 100 << 20)
-    small, large = (denoise_raw_whole.choose(network, shape, room << 20) for room in (500, 4000))
-    assert 2 <= small.rows <= large.rows <= denoise_raw_whole.LARGEST_STRIP
-    assert small.rows % 2 == large.rows % 2 == 0
-    assert 0 <= small.held < large.held
+        denoise_raw_whole.choose(network, shape, 150 << 20)
+    tight, some, much = (denoise_raw_whole.choose(network, shape, room << 20)
+                         for room in (300, 1000, 60_000))
+    assert much.rows is None
+    assert 2 <= tight.rows <= some.rows <= denoise_raw_whole.LARGEST_STRIP
+    assert 0 <= tight.held < some.held
+
+
+def test_little_memory_gives_the_same_result(denoise_raw, monkeypatch):
+    """Through strips and the disk instead of at once."""
+    dark("a.dng", light=denoise_raw_weights.planes((200, 120)))
+    assert denoise_raw("a.dng", "--ratio", 60, "-o", "much.dng", network="restormer").status == 0
+    monkeypatch.setattr(denoise_raw_whole, "choose", lambda *_: Strips(6, 100_000))
+    found = denoise_raw("a.dng", "--ratio", 60, "-o", "little.dng", "--json", network="restormer")
+    assert found.records[0]["tile"] == [12, 120]
+    much, little = raw.read("much.dng").mosaic, raw.read("little.dng").mosaic
+    assert np.abs(much.astype(int) - little).max() <= 2
+    assert sorted(os.listdir()) == ["a.dng", "little.dng", "much.dng"]
