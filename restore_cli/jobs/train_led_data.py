@@ -121,7 +121,9 @@ def cache_folder() -> Path:
 def _frames(folder: Path, options: LedTraining, console: Console):
     from restore_cli.training.datasets import raw_files
 
-    return raw_files.read_all(raw_files.files_in(folder), cache_folder(), console, options.patch)
+    paths = raw_files.files_in(folder)
+    console.info(f"reading {len(paths)} RAW files (kept unpacked in {cache_folder()})")
+    return raw_files.read_all(paths, cache_folder(), console, options.patch)
 
 
 def _apart(frames, name: str, console: Console):

@@ -60,6 +60,11 @@ class LedFinetune:
     workers: int = 1
     licence: str = "unspecified"
 
+    @property
+    def phases(self) -> list[str]:
+        """Those that have steps."""
+        return [phase for phase in PHASES if getattr(self, f"{phase}_steps")]
+
     def settings(self) -> dict[str, Any]:
         """What defines the run: a resumed run must have the same.
 
@@ -91,7 +96,7 @@ def run(options: LedFinetune, console: Console) -> ExitStatus:
     if started.arch not in ARCHITECTURES:
         raise WeightsError(f"are of '{started.arch}', not of a RAW denoiser", path=options.init)
     settings = options.settings()
-    with training_runs.run_folder(options.out / PHASES[0], options.resume):
+    with training_runs.run_folder(options.out / options.phases[0], options.resume):
         done, step, scores = _phases(options, started, settings, console)
     target = options.out / "weights.safetensors"
     done.export(target, scores)
@@ -109,7 +114,7 @@ def _check(options: LedFinetune) -> None:
     for phase in PHASES:
         lr = getattr(options, f"{phase}_lr")
         training_runs.check(lr, options.minutes, lr_option=f"--{phase}-lr")
-    if options.align_steps + options.aux_steps < 1:
+    if not options.phases:
         raise UsageError("--align-steps and --aux-steps are both 0")
 
 
@@ -129,10 +134,8 @@ def _phases(options: LedFinetune, started, settings: dict[str, Any], console: Co
     engine.start(options.device, options.threads, console=console)
     begun, steps = time.monotonic(), 0
     trainer, scores = None, {}
-    for phase in PHASES:
+    for phase in options.phases:
         total = getattr(options, f"{phase}_steps")
-        if not total:
-            continue
         minutes = options.minutes
         if trainer is not None:
             state = trainer.weights()
@@ -143,7 +146,7 @@ def _phases(options: LedFinetune, started, settings: dict[str, Any], console: Co
             console.info(f"{phase}: continuing at step {trainer.step} of {total}")
         else:
             console.info(f"{phase}: {shown(trainer.recipe.scores())} before it")
-        if trainer.step < total or phase == PHASES[-1] or not options.aux_steps:
+        if trainer.step < total or phase == options.phases[-1]:
             scores = trainer.run()
         steps += trainer.step
         if trainer.step < total:

@@ -132,6 +132,18 @@ def test_fine_tune_in_two_phases_and_resumed(restore, engine, tmp_path, pairs, s
         np.testing.assert_array_equal(value, resumed.tensors[key], err_msg=key)
 
 
+def test_one_phase_alone(restore, engine, tmp_path, pairs):
+    words = ["train", "led", "--finetune", pairs, "--init", make(tmp_path, "repnr"), "-o",
+             tmp_path / "run", "--align-steps", 0, "--aux-steps", 1, "--patch", 16, "--device",
+             "cpu"]
+    status, _, err = restore(*words)
+    assert status == ExitStatus.OK and "align" not in err
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "aux", "weights.safetensors"]
+    status, _, err = restore(*words)
+    assert status == ExitStatus.USAGE and "--resume" in err
+
+
 @pytest.mark.parametrize("start", ["nafnet", "restormer"])
 def test_fine_tune_of_other_networks(restore, engine, tmp_path, pairs, start):
     status, _, err = restore(

@@ -117,6 +117,30 @@ def test_pretraining_loss_and_gradients_are_upstreams(engine, golden):
         assert np.abs(grad.numpy() - expected).max() < 1e-3 * np.abs(expected).max(), key
 
 
+def test_loss_of_averages_over_areas(engine, golden):
+    """What cancels within an area does not count there; an error of a whole area counts again."""
+    import jittor as jt
+
+    from restore_cli.training.led import COARSE, LedRecipe, averages
+
+    x = np.random.default_rng(0).random((2, 4, 35, 18)).astype(np.float32)
+    means = averages(jt.array(x), 8).numpy()
+    assert means.shape == (2, 4, 4, 2)
+    np.testing.assert_allclose(means[1, 2, 3, 1], x[1, 2, 24:32, 8:16].mean(), rtol=1e-5)
+    np.testing.assert_allclose(averages(jt.array(x), 32).numpy()[..., 0, 0],
+                               x[:, :, :32].mean((2, 3)), rtol=1e-5)  # squares as far as they fit
+    case = golden("train_pretrain_grads", "led")
+    losses, errors = {}, None
+    for coarse in (0.0, 0.5):
+        recipe = LedRecipe("led-unet", PRETRAIN, _Fixed(case, 2), [], {"seed": 0}, {},
+                           coarse=coarse)
+        losses[coarse] = recipe.loss(recipe._sampler.batch(0)).item()
+        errors = recipe.network(jt.array(case["x"])).numpy() - case["gt"]
+    added = sum(np.abs(averages(jt.array(errors), side).numpy()).mean() for side in COARSE)
+    assert losses[0.5] == pytest.approx(losses[0.0] + 0.5 * added, rel=1e-4)
+    assert added > 0
+
+
 def test_what_each_phase_leaves_alone():
     from restore_cli.training.led import untrained
 
