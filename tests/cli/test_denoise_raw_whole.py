@@ -79,7 +79,7 @@ def test_strips_follow_from_the_room(loaded, name):
     with pytest.raises(OutOfMemory, match="needs"):
         denoise_raw_whole.choose(network, shape, 150 << 20)
     tight, some, much = (denoise_raw_whole.choose(network, shape, room << 20)
-                         for room in (300, 1000, 60_000))
+                         for room in (300, 700, 60_000))
     assert much.rows is None
     assert 2 <= tight.rows <= some.rows <= denoise_raw_whole.LARGEST_STRIP
     assert 0 <= tight.held < some.held
