@@ -127,6 +127,61 @@ def denoise(
     raise typer.Exit(int(status))
 
 
+@bench.command("denoise-raw")
+def denoise_raw(
+    context: typer.Context,
+    size: Annotated[str | None, typer.Option(
+        help="Sensor size, WIDTHxHEIGHT. Default: 2128x1424, and for nafnet and restormer "
+        "1064x712.", rich_help_panel=WHAT)] = None,
+    full: Annotated[bool, typer.Option(
+        "--full", help="A 12-megapixel frame, 4256x2848.", rich_help_panel=WHAT)] = False,
+    network: Annotated[list[str] | None, typer.Option(
+        help="compact (that of the shipped weights), unet, nafnet or restormer; several with "
+        "commas or repeated. Default: all, with the parts that matter most.",
+        rich_help_panel=WHAT)] = None,
+    part: Annotated[list[str] | None, typer.Option(
+        help="train (steps of pre-training), network (bare, the whole frame at once) or pipeline "
+        "(RAW file to DNG); several with commas or repeated.", rich_help_panel=WHAT)] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps timed in one go.",
+                                       rich_help_panel=WHAT)] = 5,
+    batch: Annotated[int, typer.Option(min=1, help="Patches a training step.",
+                                       rich_help_panel=WHAT)] = 8,
+    patch: Annotated[int, typer.Option(min=16, help="Side of the training patches, in 2x2 cells.",
+                                       rich_help_panel=WHAT)] = 128,
+    repeat: Repeat = 5,
+    against: Against = None,
+    output: Output = None,
+    overwrite: shared.Overwrite = False,
+    device: shared.Device = "auto",
+    threads: shared.Threads = None,
+    memory: shared.Memory = None,
+    tile: Annotated[int | None, typer.Option(
+        "--tile", min=32, help="Tile side in sensor pixels; default: chosen from --memory.",
+        rich_help_panel=shared.COMPUTE)] = None,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
+    no_progress: shared.NoProgress = False,
+    debug: shared.Debug = False,
+) -> None:
+    """Times of `restore denoise-raw`: training steps, networks, and RAW file to DNG.
+
+    --memory and --tile apply to the pipeline; the bare network takes the frame whole.
+    """
+    _check_against(against)
+    if full and size is not None:
+        raise UsageError("--full is a size of its own", hint="Leave --size out")
+    shape = None if size is None else _size(size, 1)
+    console = shared.console(context, json=json, quiet=quiet, no_progress=no_progress, debug=debug)
+    from restore_cli.jobs.bench_raw import CHOICES, FULL, PARTS, RawBenchRequest, run
+
+    status = run(RawBenchRequest(
+        size=FULL if full else shape, parts=_chosen("part", part, PARTS) if part else None,
+        networks=_chosen("network", network, tuple(CHOICES)) if network else None, steps=steps,
+        batch=batch, patch=patch, repeat=repeat, against=against, output=output,
+        overwrite=overwrite, device=device, threads=threads, memory=memory, tile=tile), console)
+    raise typer.Exit(int(status))
+
+
 def _check_against(against: str | None) -> None:
     if against not in (None, "torch"):
         raise UsageError(f"cannot compare with '{against}'", hint="Known: torch")
