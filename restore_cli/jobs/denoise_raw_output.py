@@ -53,7 +53,7 @@ def plan(request: DenoiseRawRequest, inputs: list[str], suffix: str, console: Co
         readable=EXTENSIONS, suffix_in_folder=request.suffix is not None)
     if not items and request.shard is None:
         raise UsageError("no RAW file among the inputs", hint="--recursive enters folders")
-    if named is not None and len(items) > 1:
+    if named is not None and any(item.target != Path(request.output) for item in items):
         raise UsageError("several inputs cannot become one file", path=request.output,
                          hint="Give -o a folder")
     if any(item.target == STREAM for item in items) and not request.dry_run:

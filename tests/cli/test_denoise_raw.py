@@ -277,3 +277,25 @@ def test_any_size(denoise_raw, shape):
     found = denoise_raw("a.dng", "--ratio", 2)
     assert found.status == 0, found.stderr
     assert raw.read("a_denoised.dng").mosaic.shape == shape
+
+
+def test_real_files_of_every_kind(denoise_raw, shared_data):
+    names = ["native/kodak_dc50_grbg.kdc", "native/ml_colorchart_rggb14.dng",
+             "wrapped/rose_bggr.dng", "wrapped/rose_grbg.dng", "wrapped/rose_rggb_hotpixels.dng",
+             "pair/short/00001_00_0.1s.dng"]
+    found = denoise_raw(*(shared_data / "raw" / name for name in names), "-o", "out", "--json")
+    assert found.status == 0, found.stderr
+    for name, record in zip(names, found.records, strict=True):
+        before, after = raw.read(shared_data / "raw" / name), raw.read(record["output"])
+        assert after.pattern == before.pattern and after.flip == before.flip
+        assert after.mosaic.shape == before.mosaic.shape
+        np.testing.assert_allclose(after.balance, before.balance, rtol=2e-3)
+        assert 1 <= record["ratio"] <= 300
+    assert 100 < found.records[-1]["ratio"] < 200
+
+
+def test_the_reference_of_a_real_pair(denoise_raw, shared_data):
+    pair = shared_data / "raw" / "pair"
+    record = denoise_raw(pair / "short" / "00001_00_0.04s.dng", "-o", "x.dng", "--json",
+                         "--reference", pair / "long" / "00001_00_10s.dng").records[0]
+    assert record["ratio"] == pytest.approx(250, rel=1e-3)

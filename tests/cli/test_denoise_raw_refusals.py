@@ -33,8 +33,8 @@ def test_contradictions_and_nonsense_are_usage_errors(denoise_raw, arguments):
 def test_several_files_cannot_become_one(denoise_raw):
     dark("a.dng")
     dark("b.dng")
-    for name in ("c.dng", "c.tif"):
-        found = denoise_raw("a.dng", "b.dng", "-o", name)
+    for arguments in (["-o", "c.dng"], ["-o", "c.tif"], ["-o", "c.tif", "--shard", "1/2"]):
+        found = denoise_raw("a.dng", "b.dng", *arguments)
         assert found.status == 2 and "several inputs cannot become one file" in found.stderr
     assert sorted(os.listdir()) == ["a.dng", "b.dng"]
 
