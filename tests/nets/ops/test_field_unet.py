@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fused_checks
 import numpy as np
 import pytest
 
@@ -84,44 +85,20 @@ def _case(case, seed=5):
     return plain, fused, x, parameters, probe
 
 
-def _close(got, expected, tolerance=1e-5):
-    scale = np.abs(expected).max()
-    assert scale > 0
-    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * scale)
-
-
-def _gradients(form, x, parameters, probe):
-    import jittor as jt
-
-    y = form(x, parameters)
-    return [v.numpy() for v in (y, *jt.grad((y * probe).sum(), [x, *parameters]))]
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_inference_equals_plain(engine, case):
-    import jittor as jt
-
-    plain, fused, x, parameters, _ = _case(case)
-    with jt.no_grad():
-        _close(fused(x, parameters).numpy(), plain(x, parameters).numpy())
+    fused_checks.inference_equals_plain(_case(case))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_equal_plain(engine, case):
-    plain, fused, x, parameters, probe = _case(case)
-    results = [_gradients(form, x, parameters, probe) for form in (plain, fused)]
-    for expected, got in zip(*results, strict=True):
-        assert got.shape == expected.shape
-        _close(got, expected)
+    fused_checks.gradients_equal_plain(_case(case))
 
 
 def test_gradient_of_a_few_pixels(engine):
-    plain, fused, x, parameters, probe = _case(CASES[1])
+    *case, probe = _case(CASES[1])
     mask = np.random.default_rng(1).random(probe.shape) < 0.02
-    probe = probe * mask.astype(np.float32)
-    results = [_gradients(form, x, parameters, probe) for form in (plain, fused)]
-    for expected, got in zip(*results, strict=True):
-        _close(got, expected)
+    fused_checks.gradients_equal_plain((*case, probe * mask.astype(np.float32)))
 
 
 def test_two_forwards_then_their_gradients(engine):
@@ -129,7 +106,8 @@ def test_two_forwards_then_their_gradients(engine):
 
     _, fused, x, parameters, probe = _case(CASES[0])
     other = jt.array(x.numpy()[:2, :, ::-1, :12].copy())
-    alone = [_gradients(fused, image, parameters, probe[:len(image), :, :, :image.shape[3]])
+    alone = [fused_checks.gradients(fused, image, parameters,
+                                    probe[:len(image), :, :, :image.shape[3]])
              for image in (x, other)]
     first, second = fused(x, parameters), fused(other, parameters)
     first.sync()
@@ -139,38 +117,19 @@ def test_two_forwards_then_their_gradients(engine):
         fused(x * 3, parameters).sync()
     loss = (first * probe).sum() + (second * probe[:2, :, :, :12]).sum()
     for together, a, b in zip(jt.grad(loss, parameters), alone[0][2:], alone[1][2:], strict=True):
-        _close(together.numpy(), a + b, 1e-6)
+        fused_checks.close(together.numpy(), a + b, 1e-6)
 
 
 def test_repeats_to_the_last_bit(engine):
-    _, fused, x, parameters, probe = _case(CASES[0])
-    first = _gradients(fused, x, parameters, probe)
-    for again in (_gradients(fused, x, parameters, probe) for _ in range(2)):
-        for a, b in zip(first, again, strict=True):
-            np.testing.assert_array_equal(a, b)
+    fused_checks.repeats_to_the_last_bit(_case(CASES[0]))
 
 
 def test_training_and_inference_agree_and_see_new_weights(engine):
-    import jittor as jt
-
-    plain, fused, x, parameters, _ = _case(CASES[0])
-    before = fused(x, parameters).numpy()
-    with jt.no_grad():
-        np.testing.assert_array_equal(fused(x, parameters).numpy(), before)
-        parameters[4].update(parameters[4] * 3)
-        after = fused(x, parameters).numpy()
-        _close(after, plain(x, parameters).numpy())
-    assert np.abs(after - before).max() > 0.01
+    fused_checks.training_and_inference_agree_and_see_new_weights(_case(CASES[0]), changed=4)
 
 
 def test_images_of_a_batch_do_not_meet(engine):
-    import jittor as jt
-
-    _, fused, x, parameters, _ = _case(CASES[0])
-    with jt.no_grad():
-        whole = fused(x, parameters).numpy()
-        each = [fused(x[i:i + 1], parameters).numpy() for i in range(x.shape[0])]
-    _close(np.concatenate(each), whole, 1e-6)
+    fused_checks.images_of_a_batch_do_not_meet(_case(CASES[0]))
 
 
 def test_final_activation(engine):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fused_checks
 import numpy as np
 import pytest
 
@@ -93,26 +94,9 @@ def _case(case, seed=5):
     return _plain, fused, x, parameters, probe
 
 
-def _close(got, expected, tolerance=1e-5):
-    scale = np.abs(expected).max()
-    assert scale > 0
-    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * scale)
-
-
-def _gradients(form, x, parameters, probe):
-    import jittor as jt
-
-    y = form(x, parameters)
-    return [v.numpy() for v in (y, *jt.grad((y * probe).sum(), [x, *parameters]))]
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_inference_equals_plain(engine, case):
-    import jittor as jt
-
-    plain, fused, x, parameters, _ = _case(case)
-    with jt.no_grad():
-        _close(fused(x, parameters).numpy(), plain(x, parameters).numpy())
+    fused_checks.inference_equals_plain(_case(case))
 
 
 @pytest.mark.parametrize("case", [(16, (2, 16, 16)), (16, (1, 16, 32)), (32, (1, 16, 16)),
@@ -130,40 +114,19 @@ def test_gradients_equal_plain(engine, case):
             break
     else:
         pytest.fail("all draws have values too near to a kink")
-    results = [_gradients(form, x, parameters, probe) for form in (plain, fused)]
-    for expected, got in zip(*results, strict=True):
-        assert got.shape == expected.shape
-        _close(got, expected, 1e-4)
+    fused_checks.gradients_equal_plain((plain, fused, x, parameters, probe), 1e-4)
 
 
 def test_training_and_inference_agree_and_see_new_weights(engine):
-    import jittor as jt
-
-    plain, fused, x, parameters, _ = _case(CASES[0])
-    before = fused(x, parameters).numpy()
-    with jt.no_grad():
-        np.testing.assert_array_equal(fused(x, parameters).numpy(), before)
-        parameters[20].update(parameters[20] * 3)
-        after = fused(x, parameters).numpy()
-        _close(after, plain(x, parameters).numpy())
-    assert np.abs(after - before).max() > 0.01
+    fused_checks.training_and_inference_agree_and_see_new_weights(_case(CASES[0]), changed=20)
 
 
 def test_repeats_to_the_last_bit(engine):
-    _, fused, x, parameters, probe = _case(CASES[0])
-    first = _gradients(fused, x, parameters, probe)
-    for a, b in zip(first, _gradients(fused, x, parameters, probe), strict=True):
-        np.testing.assert_array_equal(a, b)
+    fused_checks.repeats_to_the_last_bit(_case(CASES[0]))
 
 
 def test_images_of_a_batch_do_not_meet(engine):
-    import jittor as jt
-
-    _, fused, x, parameters, _ = _case(CASES[0])
-    with jt.no_grad():
-        whole = fused(x, parameters).numpy()
-        each = [fused(x[i:i + 1], parameters).numpy() for i in range(x.shape[0])]
-    _close(np.concatenate(each), whole, 1e-6)
+    fused_checks.images_of_a_batch_do_not_meet(_case(CASES[0]))
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 16, 16), (1, 4, 24, 16), (1, 4, 16, 17), (4, 16, 16),
