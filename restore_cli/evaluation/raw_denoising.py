@@ -23,8 +23,9 @@ Denoiser = Callable[[np.ndarray, float], np.ndarray]
 
 Nothing need be clipped on the way out."""
 
-COMPARING = 4 * (2 * 4 + 26)
-"""Bytes a packed pixel while images are compared: both, and measured peaks rounded up."""
+COMPARING = 4 * (2 * 4 + 13), 24_000_000
+"""Bytes while images are compared, both of them counted: a packed pixel, and whatever the size
+(measured peaks, rounded up)."""
 
 
 @dataclass(frozen=True)

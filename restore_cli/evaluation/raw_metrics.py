@@ -33,11 +33,15 @@ def illuminance_correction(image: np.ndarray, truth: np.ndarray) -> tuple[np.nda
         ShapeError: shapes differ.
     """
     _check(image, truth)
-    clipped = np.clip(image, 0, 1).astype(np.float32)
-    counted = np.where(truth != 1, clipped, 0).astype(np.float64)
-    energy = float(np.sum(counted * counted))
-    factor = float(np.sum(counted * truth)) / energy if energy > 0 else 1.0
-    return clipped * np.float32(factor), factor
+    clipped = np.clip(image, 0, 1).astype(np.float32, copy=False)
+    energy = product = 0.0
+    for plane, reference in zip(clipped, truth, strict=True):  # one by one: doubles are large
+        counted = np.where(reference != 1, plane, 0).astype(np.float64)
+        energy += float(np.sum(counted * counted))
+        product += float(np.sum(counted * reference))
+    factor = product / energy if energy > 0 else 1.0
+    clipped *= np.float32(factor)
+    return clipped, factor
 
 
 def psnr4(image: np.ndarray, truth: np.ndarray, *, border: int = BORDER) -> float:

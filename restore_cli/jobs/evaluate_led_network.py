@@ -23,9 +23,6 @@ from restore_cli.jobs.denoise_raw_image import Index
 from restore_cli.jobs.denoise_raw_whole import Strips
 from restore_cli.pipeline import memory
 
-_HELD = 3 * 4 * 4
-"""Bytes a packed pixel while the network runs: noisy, truth and result, float32 of four planes."""
-
 
 class Restorer:
     """A `Denoiser` of `evaluation.raw_denoising` that runs one network as the command does.
@@ -70,7 +67,7 @@ class Restorer:
         """
         sides = denoise_raw_plan.sides(case.noisy) if case.noisy else None
         if sides is not None:
-            self._left(sides[0] // 2 * (sides[1] // 2), COMPARING)
+            self._left((sides[0] // 2, sides[1] // 2))
 
     def __call__(self, planes: np.ndarray, ratio: float) -> np.ndarray:
         """Denoises (4, h, w) amplified planes; nothing is clipped at the end.
@@ -79,6 +76,7 @@ class Restorer:
             OutOfMemory: it does not fit the memory.
             OutputError: maps that have to wait on disk do not fit there.
         """
+        memory.trim()  # after the comparison of the noisy picture
         how = self._fit(planes.shape[1:])
         sides = (how.rows,) if isinstance(how, Strips) else how
 
@@ -112,17 +110,21 @@ class Restorer:
                 name or "camera" for name in unknown))
         return found
 
-    def _left(self, pixels: int, each: int) -> int:
-        """Bytes beside what a picture of so many packed pixels takes at `each` bytes."""
-        if pixels * each > self._budget.room:
-            raise OutOfMemory(f"needs {units.show(pixels * each)} to be compared, and "
+    def _left(self, shape: tuple[int, int]) -> int:
+        """Bytes for the network beside a picture of (h, w) packed pixels.
+
+        The engine keeps what the network took, so there must be room for the comparison, too.
+        """
+        need = COMPARING[0] * shape[0] * shape[1] + COMPARING[1]
+        if need > self._budget.room:
+            raise OutOfMemory(f"needs {units.show(need)} to be compared, and "
                               f"{units.show(self._budget.room)} are left",
                               hint="Give more with --memory")
-        return self._budget.room - pixels * each
+        return self._budget.room - need
 
     def _fit(self, shape: tuple[int, int]) -> tuple[int, int] | Strips:
         """The tile, or the strips, that fit beside the planes."""
-        room = self._left(shape[0] * shape[1], _HELD)
+        room = self._left(shape)
         if self._whole:
             return denoise_raw_whole.choose(self._loaded, shape, room)
         asked = None if self._tile is None else self._tile // 2

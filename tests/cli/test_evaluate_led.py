@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +239,30 @@ def test_large_pictures_are_named_when_memory_is_short(restore, sid, raw_weights
     status, out, err = restore("evaluate", "led", "-d", sid, "-w", raw_weights(), "--memory", "1M",
                                "--device", "cpu")
     assert status == 5 and out == "" and err.count("to be compared") == 3
+
+
+RUN = ("import sys\nfrom restore_cli.cli.app import main\n"
+       "from restore_cli.pipeline.memory import peak_rss\n"
+       "status = main(sys.argv[1:])\nprint(peak_rss())\nsys.exit(status)")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_the_ceiling_of_memory_holds(tmp_path, raw_weights):
+    light = planes((1200, 1600)).astype(np.float32)
+    dark(tmp_path / "long" / "00001_00_10s.dng", light, 1.0, seconds=10)
+    dark(tmp_path / "short" / "00001_00_0.1s.dng", light, 100.0, seconds=0.1)
+
+    def peak(*more):
+        found = subprocess.run(
+            [sys.executable, "-c", RUN, "evaluate", "led", "-d", tmp_path, "-w", raw_weights(),
+             "--json", "--device", "cpu", *more], text=True, capture_output=True, timeout=600)
+        assert found.returncode == 0, found.stderr
+        *records, last = found.stdout.splitlines()
+        assert len(_pairs(map(json.loads, records))) == 1
+        return int(last)
+
+    limit = int(0.88 * peak() / 2**20)
+    assert peak("--memory", f"{limit}M") <= limit * 2**20
 
 
 @pytest.mark.parametrize(("arguments", "expected"), [
