@@ -258,7 +258,8 @@ def test_the_ceiling_of_memory_holds(tmp_path):
     def peak(*more):
         found = subprocess.run(
             [sys.executable, "-c", RUN, "evaluate", "led", "-d", tmp_path, "-w",
-             tmp_path / "w.safetensors", "--json", "--device", "cpu", *more], text=True, capture_output=True, timeout=600)
+             tmp_path / "w.safetensors", "--json", "--device", "cpu", *more], text=True,
+            capture_output=True, timeout=600)
         assert found.returncode == 0, found.stderr
         *records, last = found.stdout.splitlines()
         assert len(_pairs(map(json.loads, records))) == 1
