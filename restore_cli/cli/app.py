@@ -61,6 +61,7 @@ def _register() -> None:
     from restore_cli.cli import (
         bench,
         compare,
+        degrade,
         denoise,
         denoise_raw,
         doctor,
@@ -70,8 +71,8 @@ def _register() -> None:
         weights,
     )
 
-    for module in (upscale, denoise, denoise_raw, train, evaluate, weights, compare, doctor,
-                   bench):
+    for module in (upscale, denoise, denoise_raw, train, evaluate, degrade, weights, compare,
+                   doctor, bench):
         module.register(app)
 
 
