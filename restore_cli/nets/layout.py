@@ -14,6 +14,7 @@ from restore_cli.errors import WeightsError, did_you_mean
 from restore_cli.nets.led import shapes as led
 from restore_cli.nets.liif import shapes as liif
 from restore_cli.nets.n2v import shapes as n2v
+from restore_cli.nets.vsr import shapes as vsr
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -74,10 +75,16 @@ def _led_family(name: str) -> Callable[[Mapping[str, Any]], Layout]:
     return make
 
 
+def _vsr(config: Mapping[str, Any]) -> Layout:
+    facts = vsr.describe(config)
+    return Layout(facts.shapes, frozenset(), None, 1, facts.scale)
+
+
 ARCHITECTURES: dict[str, Callable[[Mapping[str, Any]], Layout]] = {
     **{name: _liif_family(name) for name in liif.NAMES},
     **{name: _n2v_family(name) for name in n2v.NAMES},
     **{name: _led_family(name) for name in led.NAMES},
+    vsr.NAME: _vsr,
 }
 
 

@@ -17,6 +17,7 @@ BUILDERS = {
     "n2v-field": "restore_cli.nets.n2v.field",
     **{f"led-{name}": f"restore_cli.nets.led.{name}"
        for name in ("unet", "cunet", "nafnet", "restormer")},
+    "vsr": "restore_cli.nets.vsr.model",
 }
 
 __all__ = ["BUILDERS", "Layout", "build", "layout", "names"]

@@ -1,0 +1,1 @@
+"""Self-Blind-VSR: blind video super-resolution (Bai and Pan, TPAMI 2024)."""

@@ -1,0 +1,151 @@
+"""Self-Blind-VSR's network (Bai and Pan, TPAMI 2024, figure 2): flow, features, fusion, detail.
+
+The pieces are public so that a film's frames can be treated once each and remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jittor as jt
+from jittor import nn
+
+from restore_cli.nets.base import Network, conv, expect
+from restore_cli.nets.vsr import kernel, pwc, recons, shapes
+from restore_cli.nets.vsr.warp import warp
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """What the self-supervised losses compare (section 3.1 of the paper).
+
+    Attributes:
+        kernel: estimated blur kernel (N, 1, k, k).
+        frames_down: (N, T, 3, h, w), the frames blurred by it and reduced.
+        recons_down: reconstruction of these, to be compared with the middle frame.
+        recons: reconstruction of the frames themselves; no gradient goes through it.
+        input_cycle: that, blurred and reduced, to be compared with the middle frame.
+    """
+
+    kernel: jt.Var
+    frames_down: jt.Var
+    recons_down: jt.Var
+    recons: jt.Var
+    input_cycle: jt.Var
+
+
+class Vsr(Network):
+    """(N, T, 3, H, W) frames in [0, 1] to the middle one, (N, 3, k H, k W), not clipped.
+
+    The result follows the grid on which the frames' pixel (i, j) is pixel (k i, k j): its content
+    lies (k - 1) / 2 pixels up and left of where a centred enlargement puts it. With "HR_in" the
+    frames are enlarged already and k is 1.
+    """
+
+    def __init__(self, config: Mapping[str, Any]):
+        super().__init__()
+        colours, feat = config["n_colors"], config["n_feat"]
+        self.in_conv = nn.Sequential(conv(colours, feat))
+        self.extra_feat = recons.Trunk(feat, config["extra_RBS"])
+        self.fusion_conv = nn.Sequential(conv(config["n_sequence"] * feat, feat))
+        self.recons_net = recons.Trunk(feat, config["recons_RBS"])
+        self.out_conv = nn.Sequential(conv(feat, feat), conv(feat, colours))
+        if not config["HR_in"]:
+            self.upsample_layers = recons.upsampling(feat, shapes.stages(config))
+        self.flow_net = pwc.Flow(config)
+        self.kernel_net = kernel.KernelNet(config)
+        self._config = dict(config)
+
+    @property
+    def scale(self) -> int:
+        """Magnification of the frames."""
+        return 1 if self._config["HR_in"] else self._config["scale"]
+
+    @property
+    def centre(self) -> int:
+        """Place of the frame that is reconstructed."""
+        return self._config["n_sequence"] // 2
+
+    def execute(self, frames):
+        self._check(frames)
+        views = [frames[:, i] for i in range(frames.shape[1])]
+        features = self.features(frames.reshape(-1, *frames.shape[2:]))
+        features = features.reshape(*frames.shape[:2], *features.shape[1:])
+        flows = self.flows(frames)
+        fused = self.fuse([features[:, i] for i in range(frames.shape[1])], flows)
+        return self.reconstruct(fused, views[self.centre])
+
+    def flow(self, first, second):
+        """Flow (N, 2, H, W) from `first` to `second`, (N, 3, H, W) each: where in `second` a
+        pixel of `first` is, in pixels to the right and down."""
+        return self.flow_net(first, second)
+
+    def flows(self, frames) -> list[jt.Var]:
+        """Flows from the middle frame to each of the others in their order, all at once."""
+        self._check(frames)
+        count, length = frames.shape[:2]
+        pyramid = self.flow_net.pyramid(frames.reshape(-1, *frames.shape[2:]))
+        others = [i for i in range(length) if i != self.centre]
+        levels = [level.reshape(count, length, *level.shape[1:]) for level in pyramid.levels]
+        first = [jt.concat([level[:, self.centre]] * len(others), dim=0) for level in levels]
+        second = [jt.concat([level[:, i] for i in others], dim=0) for level in levels]
+        made = self.flow_net.between(pwc.Pyramid(tuple(first), pyramid.size),
+                                     pwc.Pyramid(tuple(second), pyramid.size))
+        return [made[i * count:(i + 1) * count] for i in range(len(others))]
+
+    def kernel(self, frames):
+        """The blur kernel (N, 1, k, k) of frames (N, T, 3, H, W)."""
+        self._check(frames)
+        return self.kernel_net(frames.reshape(frames.shape[0], -1, *frames.shape[3:]))
+
+    def features(self, frame):
+        """Features (N, C, H, W) of frames (N, 3, H, W); the same in every window."""
+        return self.extra_feat(self.in_conv(frame))
+
+    def fuse(self, features: Sequence[jt.Var], flows: Sequence[jt.Var]) -> jt.Var:
+        """The features of a window as one map.
+
+        Args:
+            features: (N, C, H, W) of each frame.
+            flows: (N, 2, H, W) from the middle frame to each other one.
+        """
+        moved = [warp(x, flow, border=True) for x, flow in
+                 zip([x for i, x in enumerate(features) if i != self.centre], flows, strict=True)]
+        moved.insert(self.centre, features[self.centre])
+        return self.fusion_conv(jt.concat(moved, dim=1))
+
+    def reconstruct(self, fused, frame):
+        """The enlarged frame from the fused features and the frame (N, 3, H, W) itself."""
+        return self.tail(self.recons_net(fused)) + self.base(frame)
+
+    def tail(self, x):
+        """What the residual blocks lead to, as picture detail."""
+        return self.out_conv(x if self._config["HR_in"] else self.upsample_layers(x))
+
+    def base(self, frame):
+        """The frame enlarged bilinearly, to which the detail is added."""
+        return pwc.resize(frame, (self.scale * frame.shape[2], self.scale * frame.shape[3]))
+
+    def cycle(self, frames) -> Cycle:
+        """The training form, differentiable; frames (N, T, 3, H, W)."""
+        self._check(frames)
+        blur, scale = self.kernel(frames), self._config["scale"]
+        down = kernel.blur_down(frames.reshape(frames.shape[0], -1, *frames.shape[3:]), blur,
+                                scale)
+        down = down.reshape(*frames.shape[:3], *down.shape[2:])
+        with jt.no_grad():
+            made = self(frames)
+        made = made.detach()
+        return Cycle(blur, down, self(down), made, kernel.blur_down(made, blur, scale))
+
+    def _check(self, frames) -> None:
+        length, colours = self._config["n_sequence"], self._config["n_colors"]
+        expect("frames", frames, f"(N, {length}, {colours}, H, W)", None, length, colours, None,
+               None)
+
+
+def build(name: str, config: Mapping[str, Any]) -> Vsr:
+    """The network of registry name `name` ("vsr")."""
+    return Vsr(shapes.complete(config))
