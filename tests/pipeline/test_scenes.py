@@ -40,7 +40,7 @@ def view(image, left, width):
 
 
 def lit(frame, gain=1.0, offset=0.0):
-    return np.clip(frame * gain + offset, 0, 255).astype(np.uint8)
+    return np.clip(frame.astype(float) * gain + offset, 0, 255).astype(np.uint8)
 
 
 def test_cuts_are_found_where_they_are(shots):
@@ -69,7 +69,7 @@ def test_single_frames_of_other_films_are_shots(shots):
     "fade out": lambda n, frame: lit(frame, max(0, 1 - n / 8)),
     "fade in": lambda n, frame: lit(frame, min(1, n / 8)),
     "fade to white": lambda n, frame: lit(frame, max(0, 1 - n / 12), 255 * min(1, n / 12)),
-    "lamp": lambda n, frame: lit(frame, 1, 30 if n > 7 else 0),
+    "lamp": lambda n, frame: lit(frame, 1, 60 if n > 7 else 0),
     "flicker": lambda n, frame: lit(frame, 1 + 0.4 * (n % 2)),
     "grain": lambda n, frame: lit(
         frame + np.random.default_rng(n).normal(0, 15, frame.shape)),
