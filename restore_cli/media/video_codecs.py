@@ -8,6 +8,7 @@ from typing import Any
 
 from restore_cli.errors import UsageError, did_you_mean
 from restore_cli.media import video_color
+from restore_cli.media.video_ffmpeg import scale_has
 from restore_cli.media.video_model import Colour, VideoInfo
 
 _YUV = {"420": "yuv420p", "422": "yuv422p", "444": "yuv444p"}
@@ -54,6 +55,14 @@ CODECS = {
                                 "-tile-columns", "2"),
                  22, 0, 63, (8, 10, 12), segment="mp4", even=False),
 }
+# What goes through a pipe: no codec that the user could name.
+RAW = "raw"
+_RAW = Codec("rawvideo", (), None, 0, 0, (8, 10, 12, 16), segment="nut", even=False)
+
+
+def codec_of(name: str) -> Codec:
+    """The codec of this name, `RAW` included; KeyError for others."""
+    return _RAW if name == RAW else CODECS[name]
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,7 @@ class Encoding:
     """Everything that decides how frames become a stream; equal for all segments of a film.
 
     Attributes:
-        codec: a key of `CODECS`.
+        codec: a key of `CODECS`, or `RAW`.
         crf: quality, None for codecs without.
         width, height: of every frame.
         deep: frames are given as uint16, else uint8.
@@ -108,7 +117,10 @@ class Encoding:
         colour, rgb = self.colour, self.pixel_format.startswith(("gbr", "rgb", "bgr", "0"))
         matrix = video_color.MATRICES[colour.used]
         # Chroma sits left of its pixels, as decoders of these codecs assume.
-        siting = ":out_h_chr_pos=0:out_v_chr_pos=128" if "420" in self.pixel_format else ""
+        siting = ""
+        if "420" in self.pixel_format:
+            siting = (":out_chroma_loc=left" if scale_has("out_chroma_loc")
+                      else ":out_h_chr_pos=0:out_v_chr_pos=128")
         scale = ("scale=flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp" + siting)
         tags = [f"color_primaries={video_color.PRIMARIES.get(colour.primaries, 'unknown')}",
                 f"color_trc={video_color.TRANSFERS.get(colour.transfer, 'unknown')}"]
@@ -125,7 +137,7 @@ class Encoding:
 
     def encoder_arguments(self) -> list[str]:
         """Arguments for ffmpeg's output, except the file."""
-        codec = CODECS[self.codec]
+        codec = codec_of(self.codec)
         base = self.time_base
         found = ["-vf", self.filters(), "-fps_mode", "passthrough",
                  "-enc_time_base", f"{base.numerator}/{base.denominator}",
@@ -158,7 +170,7 @@ def choose(info: VideoInfo, width: int, height: int, *, codec: str = "x264",
     Raises:
         UsageError: unknown codec, or a quality it does not have.
     """
-    kind = CODECS.get(codec)
+    kind = codec_of(codec) if codec in (*CODECS, RAW) else None
     if kind is None:
         raise UsageError(f"--codec {codec} is unknown", hint=did_you_mean(codec, CODECS)
                          or "Use one of " + ", ".join(CODECS))
@@ -175,7 +187,8 @@ def choose(info: VideoInfo, width: int, height: int, *, codec: str = "x264",
         codec=codec, crf=kind.crf if crf is None else crf, width=width, height=height,
         deep=info.deep, pixel_format=pixel_format, time_base=info.time_base,
         rate=info.rate or Fraction(25), aspect=info.sample_aspect,
-        colour=video_color.described(info.colour, width, height), arguments=tuple(arguments))
+        colour=video_color.described(info.colour, width, height, rgb=info.chroma == "rgb"),
+        arguments=tuple(arguments))
     return encoding, tuple(notes)
 
 

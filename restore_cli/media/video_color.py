@@ -36,12 +36,22 @@ def usable_matrix(matrix: int, width: int, height: int) -> int:
     return matrix if matrix in _SCALER else assumed_matrix(width, height)
 
 
-def described(colour: Colour, width: int, height: int) -> Colour:
+def described(colour: Colour, width: int, height: int, *, rgb: bool = False) -> Colour:
     """The description to write on a picture of another size.
 
     An unspecified matrix stays unspecified as long as players would assume the one that was
     used; enlarging to HD would change their guess and so the colours, so then it is stated.
+
+    Args:
+        colour: of the film.
+        width, height: of the picture to write.
+        rgb: the film is RGB: limited range and the matrix players assume are free to choose.
     """
-    if colour.matrix != UNSPECIFIED or colour.used == assumed_matrix(width, height):
+    if rgb:
+        used = assumed_matrix(width, height)
+        return replace(colour, range=1, matrix=UNSPECIFIED, used=used)
+    if colour.matrix == colour.used:
+        return colour
+    if colour.matrix == UNSPECIFIED and colour.used == assumed_matrix(width, height):
         return colour
     return replace(colour, matrix=colour.used)

@@ -28,8 +28,9 @@ class Decoder:
     Args:
         source: file name, or a binary stream that need not be seekable.
         start, end: numbers of the first frame wanted and of the one after the last.
-        first: the pts of frame `start`, if known (from an earlier run over the same file):
-            decoding then begins at the key frame before it rather than at the film's start.
+        first: the pts of frame `start`, if known from an earlier run over the same file
+            without `mended`: decoding then begins at the key frame before it rather than at
+            the film's start.
         threads: of the decoder; 0 takes all cores.
         format: FFmpeg's name of the format, needed for a stream.
 
@@ -87,6 +88,11 @@ class Decoder:
         if self._container is None:
             raise StopIteration
         return next(self._frames)
+
+    @property
+    def mended(self) -> bool:
+        """Whether times were missing or out of order so far; those given are then made up."""
+        return self._unordered > 0
 
     @property
     def problems(self) -> tuple[str, ...]:

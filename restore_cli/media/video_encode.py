@@ -57,7 +57,7 @@ class Encoder:
         check_target(self._target, overwrite=overwrite)
         hidden = f".restore-{secrets.token_hex(6)}.{CODECS[codec].segment}"
         self._segment = self._target.parent / hidden
-        self._writer = SegmentWriter(self._segment, self.encoding)
+        self._writer = SegmentWriter(self._segment, self.encoding, shown=self._target)
 
     def __enter__(self) -> Encoder:
         self._writer.__enter__()

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
 import threading
 from collections import deque
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from restore_cli.errors import DeviceError, OutputError
 
 _NOISE = ("Conversion failed", "Error while filtering", "Nothing was written", "Terminating",
           "Task finished with error", "received no packets", "Error closing file",
           "Could not open encoder before EOF", "Error sending frames to consumers",
-          "Error opening output files", "Error submitting", "x265 [info]", "frame=")
-_TAG = re.compile(r"^\[[^\]]*\] ?")
+          "Error opening output file", "Error submitting", "Error splitting the argument",
+          "maybe incorrect parameters", "Error muxing a packet", "Last message repeated")
+_TAG = re.compile(r"^(\[[^\]]*\] ?)+")
+_GRAVE = re.compile(r"\[(error|fatal|panic)\]")
 
 
 def executable() -> str:
@@ -40,19 +43,19 @@ class Process:
     Args:
         arguments: everything after the program name and its general options.
         stdin: what it reads, `subprocess.PIPE` to write to `self.stdin`.
-        stdout: an open file for what it writes to ``pipe:1``.
+        stdout: what ``pipe:1`` is, `subprocess.PIPE` to read from `self.stdout`.
 
     It runs in a process group of its own: Ctrl-C is ours to handle.
     """
 
     def __init__(self, arguments: list[str], *, stdin: int = subprocess.DEVNULL,
-                 stdout: IO[bytes] | int = subprocess.DEVNULL):
+                 stdout: int = subprocess.DEVNULL):
         options: dict[str, Any] = {}
         if os.name == "nt":
             options["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
         else:
             options["start_new_session"] = True
-        command = [executable(), "-hide_banner", "-loglevel", "warning", "-nostats",
+        command = [executable(), "-hide_banner", "-loglevel", "level+warning", "-nostats",
                    "-nostdin", "-y", *arguments]
         try:
             self._process = subprocess.Popen(command, stdin=stdin, stdout=stdout,
@@ -60,7 +63,7 @@ class Process:
         except OSError as error:
             raise DeviceError(f"ffmpeg does not start: {error.strerror or error}",
                               path=command[0]) from error
-        self.stdin = self._process.stdin
+        self.stdin, self.stdout = self._process.stdin, self._process.stdout
         self._lines: deque[str] = deque(maxlen=60)
         self._reader = threading.Thread(target=self._read, name="ffmpeg messages", daemon=True)
         self._reader.start()
@@ -102,16 +105,26 @@ class Process:
         self._reader.join(10)
 
     def words(self) -> str:
-        """What ffmpeg said last, without its own noise, in one line."""
-        lines = [_TAG.sub("", line) for line in self._lines]
-        telling = [line for line in lines if line and not any(word in line for word in _NOISE)]
-        kept = list(dict.fromkeys(telling))[-3:]
-        return "; ".join(kept)[-400:] or "it gave no reason"
+        """What ffmpeg said was wrong, without its own noise, in one line."""
+        lines = [line for line in self._lines if not any(word in line for word in _NOISE)]
+        grave = [line for line in lines if _GRAVE.search(line)]
+        # The first error is the cause of the others; of mere warnings the last is nearest.
+        telling = grave[:2] if grave else lines[-2:]
+        kept = dict.fromkeys(_TAG.sub("", line).rstrip(". ") for line in telling)
+        return "; ".join(one for one in kept if one)[:400] or "it gave no reason"
 
 
 def local(path: str | Path) -> str:
     """A file name that ffmpeg cannot take for anything else, such as `a:b.mp4`."""
     return f"file:{path}"
+
+
+@functools.cache
+def scale_has(option: str) -> bool:
+    """Whether the scale filter of this ffmpeg has an option; they differ between versions."""
+    done = subprocess.run([executable(), "-hide_banner", "-h", "filter=scale"],
+                          stdin=subprocess.DEVNULL, capture_output=True)
+    return re.search(rb"^\s+" + option.encode() + rb"\s", done.stdout, re.M) is not None
 
 
 def complaint(path: str | Path) -> str:

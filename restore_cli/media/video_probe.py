@@ -100,6 +100,11 @@ def examine(container: Any, path: str) -> tuple[VideoInfo, list[Any]]:
         notes.append("transparency is not kept")
     if first.interlaced_frame:
         notes.append("it is interlaced: the two fields of a frame are treated as one picture")
+    colour = _colour(first, layout)
+    if not layout.is_rgb and colour.matrix not in (colour.used, video_color.UNSPECIFIED):
+        named = video_color.MATRICES.get(colour.matrix, f"number {colour.matrix}")
+        notes.append(f"its colour matrix {named} cannot be converted and is taken as "
+                     f"{video_color.MATRICES[colour.used]}")
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
     time_base = Fraction(stream.time_base)
     pts = first.pts if first.pts is not None else 0
@@ -114,7 +119,7 @@ def examine(container: Any, path: str) -> tuple[VideoInfo, list[Any]]:
         start_pts=pts, duration=duration,
         zero=Fraction(container.start_time or 0, av.time_base),
         pixel_format=layout.name, bits=bits, chroma=_chroma(layout), alpha=alpha,
-        interlaced=bool(first.interlaced_frame), colour=_colour(first, layout), turn=turn,
+        interlaced=bool(first.interlaced_frame), colour=colour, turn=turn,
         streams=tuple(_stream(one) for one in container.streams),
         chapters=tuple(_chapter(one) for one in container.chapters()),
         tags=dict(container.metadata), notes=tuple(notes))

@@ -54,6 +54,7 @@ class SegmentWriter:
     Args:
         target: file name; an existing file is replaced.
         encoding: how.
+        shown: the file that errors name, when the segment is only a part of its making.
 
     Attributes:
         segment: what was written, once the block has ended.
@@ -62,8 +63,10 @@ class SegmentWriter:
         OutputError: the encoder fails, with its words; no frame was given; full disk.
     """
 
-    def __init__(self, target: str | Path, encoding: Encoding):
+    def __init__(self, target: str | Path, encoding: Encoding, *,
+                 shown: str | Path | None = None):
         self._target, self._encoding = Path(target), encoding
+        self._shown = shown if shown is not None else self._target
         self._stack = ExitStack()
         self._process: Process | None = None
         self._count = self._first = self._last = self._duration = 0
@@ -103,7 +106,7 @@ class SegmentWriter:
         if not self._count:
             self._first = pts
         elif pts <= self._last:
-            raise OutputError(f"time {pts} does not follow {self._last}", path=self._target)
+            raise OutputError(f"time {pts} does not follow {self._last}", path=self._shown)
         try:
             self._nut.write(rgb, pts - self._first)
         except OSError as error:
@@ -113,9 +116,9 @@ class SegmentWriter:
 
     def _fail(self, error: OSError) -> None:
         assert self._process is not None
-        self._process.wait(self._target)  # raises with the encoder's words
+        self._process.wait(self._shown)  # raises with the encoder's words
         raise OutputError("the encoder stopped reading before the end",
-                          path=self._target) from error
+                          path=self._shown) from error
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
@@ -136,13 +139,13 @@ class SegmentWriter:
     def _finish(self) -> None:
         assert self._process is not None
         if not self._count:
-            raise OutputError("there are no frames to encode", path=self._target)
+            raise OutputError("there are no frames to encode", path=self._shown)
         try:
             self._nut.close()
         except OSError as error:
             self._fail(error)
-        self._process.wait(self._target)
-        check_frames(self._part, self._count, self._target)
+        self._process.wait(self._shown)
+        check_frames(self._part, self._count, self._shown)
 
 
 def write_segment(target: str | Path, frames: Iterable[Frame], encoding: Encoding) -> Segment:

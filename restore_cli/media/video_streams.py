@@ -49,11 +49,10 @@ def container_for(target: str | Path, codec: str) -> str:
         raise UsageError(f"{shown} names no film format that can be written", path=target,
                          hint="Use one of " + ", ".join(CONTAINERS))
     if codec not in _PICTURES[container]:
-        others = [one for one in (".mkv", ".mov", ".mp4") if codec in
-                  _PICTURES[CONTAINERS[one]]]
+        held = _PICTURES[container]
         raise UsageError(f"{extension} does not hold {codec}", path=target,
-                         hint=f"Name the output {others[0]}, or choose --codec "
-                              + sorted(_PICTURES[container])[0])
+                         hint=f"Name the output {'.mov' if codec == 'prores' else '.mkv'}, or "
+                              f"choose --codec {'x264' if 'x264' in held else min(held)}")
     return container
 
 
