@@ -55,12 +55,17 @@ def _why(error: Exception, path: str | None) -> str:
     if path is not None and Path(path).is_file() and not Path(path).stat().st_size:
         return "the file is empty"
     words = video_ffmpeg.complaint(path) if path is not None else ""
-    if "moov atom not found" in words:
+    if path is not None and "moov atom not found" in words and _is_mp4(path):
         return "the file is truncated: its index (moov atom) is missing"
     why = words or getattr(error, "strerror", None) or str(error)
-    if "Invalid data found" in why:
+    if "Invalid data found" in why or "moov atom not found" in why:
         return "not a film, or damaged at its start"
-    return f"cannot be read: {why[0].lower()}{why[1:]}"
+    return f"cannot be read: {why}"
+
+
+def _is_mp4(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(8)[4:] in (b"ftyp", b"mdat", b"wide", b"free", b"skip")
 
 
 def examine(container: Any, path: str) -> tuple[VideoInfo, list[Any]]:
@@ -113,7 +118,7 @@ def examine(container: Any, path: str) -> tuple[VideoInfo, list[Any]]:
         duration = Fraction(container.duration, av.time_base)
     info = VideoInfo(
         path=path, format=container.format.name, index=stream.index,
-        codec=context.name, width=width, height=height,
+        codec=_codec(stream), width=width, height=height,
         sample_aspect=Fraction(aspect) if aspect is not None else None, time_base=time_base,
         frame_count=stream.frames or None, rate=Fraction(rate) if rate else None,
         start_pts=pts, duration=duration,
@@ -183,15 +188,19 @@ def _colour(frame: Any, layout: Any) -> Colour:
                   used=video_color.usable_matrix(matrix, frame.width, frame.height))
 
 
+def _codec(stream: Any) -> str:
+    context = stream.codec_context
+    return context.codec.canonical_name if context is not None else (stream.name or "")
+
+
 def _stream(stream: Any) -> StreamInfo:
     import av
 
-    context = stream.codec_context
     disposition = stream.disposition
     kinds = av.stream.Disposition
     still = kinds.attached_pic | kinds.timed_thumbnails
     return StreamInfo(index=stream.index, kind=stream.type or "unknown",
-                      codec=context.name if context is not None else (stream.name or ""),
+                      codec=_codec(stream),
                       default=bool(disposition & kinds.default),
                       picture=bool(disposition & still), tags=dict(stream.metadata))
 
