@@ -190,3 +190,5 @@ def _refuse(context: typer.Context, mode: str | None, pairs: bool) -> None:
             raise UsageError(f"{option} belongs to --{_ELSEWHERE[name]}")
         if pairs and mode is None and name in _NOT_OF_PAIRS:
             raise UsageError(f"{option} is about generated noise, not about --pairs")
+        if name == "synthetic_count" and "synthetic" not in (context.params["data"] or ()):
+            raise UsageError("--synthetic-count belongs to --data synthetic")

@@ -172,6 +172,11 @@ def check(options: LedTraining):
         raise UsageError("--mean-share is about the alignments that --repnr has")
     if options.photo_share and SYNTHETIC not in options.data:
         raise UsageError("--photo-share belongs to --data synthetic")
+    if options.photos is not None and not options.photo_share:
+        raise UsageError("--photos are not used without --photo-share",
+                         hint="Say how many of the scenes come from them, such as 0.1")
+    if options.warmup and options.schedule != "cosine":
+        raise UsageError("--warmup belongs to --schedule cosine")
     if options.pairs is not None:
         raw_lists.parse(options.pairs)
     arch, config = architecture(options, 0)

@@ -223,7 +223,8 @@ def test_settings_fill_what_is_not_given(tmp_path):
     ({"model": "cunet"}, "--model"), ({"schedule": "published"}, "belongs to"),
     ({"data": ()}, "no training data"), ({"mean_share": 2}, "--mean-share"),
     ({"repnr": False, "mean_share": 0.5}, "--repnr"), ({"lr": 0}, "--lr"),
-    ({"data": ("x",), "photo_share": 0.5}, "synthetic")])
+    ({"data": ("x",), "photo_share": 0.5}, "synthetic"), ({"photos": "x"}, "--photo-share"),
+    ({"warmup": 5, "schedule": "constant"}, "--schedule cosine")])
 def test_contradictions_are_told_before_data_are_read(tmp_path, options, word):
     with pytest.raises(UsageError, match=word):
         check(LedTraining(**{"out": tmp_path, "data": ("synthetic",), **options}))
@@ -238,6 +239,7 @@ def test_contradictions_are_told_before_data_are_read(tmp_path, options, word):
     (["--finetune", "p.txt", "--init", "w", "--schedule", "halving"], "--schedule"),
     (["--data", "synthetic", "--align-steps", 5], "belongs to --finetune"),
     (["--data", "synthetic", "--flats", "x"], "belongs to --calibrate"),
+    (["--data", "x", "--synthetic-count", 5], "belongs to --data synthetic"),
     (["--pairs", "p.txt", "--cameras", "virtual"], "generated noise"),
     (["--pairs", "p.txt", "--data", "x"], "either --data or --pairs"),
     (["--pairs", "p.txt", "--repnr"], "plain network"),

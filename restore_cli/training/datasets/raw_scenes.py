@@ -65,9 +65,9 @@ class PictureScenes:
     """Scenes from 8-bit sRGB pictures, un-processed (Brooks et al., CVPR 2019, section 3).
 
     Tone curve (from half of the patches), gamma, colour matrix and white balance are undone with
-    values drawn for each patch, whose colours are changed at times; the brightness of the scene is drawn (0.1 to 1.2, evenly in
-    logarithms), and so is the number of bits of the sensor. A third of the patches of large
-    pictures are halved first, which leaves them sharper and cleaner.
+    values drawn for each patch, whose colours are changed at times; the brightness of the scene
+    is drawn (0.1 to 1.2, evenly in logarithms), and so is the number of bits of the sensor. A
+    third of the patches of large pictures are halved first, which leaves them sharper and cleaner.
 
     Args:
         source: uint8 (H, W, 3) each.
