@@ -54,10 +54,13 @@ class MovingScenes:
         bend = _direction(rng) * self._slow(rng, self._speed) * 0.1
         if rng.random() < 0.1:  # a tripod
             drift, bend, turn, growth = drift * 0, bend * 0, 0.0, 0.0
-        middle = np.array([(width - 1) / 2, (height - 1) / 2])
-        layers = [Layer(self._picture(rng, seed, index), None, self._poses(
-            middle, drift, bend, float(rng.choice([0, rng.uniform(0, 2 * np.pi)])), turn,
-            float(rng.uniform(1, 1.6)), growth))]
+        angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.5 else 0.0
+        zoom = float(rng.uniform(1, 1.6))
+        picture = self._part(self._picture(rng, seed, index), rng)
+        # Anywhere on the picture, as far as it fills the frame.
+        spare = np.maximum(zoom * np.array(picture.shape[1::-1]) - (width, height), 0) / 2
+        place = (np.array([width, height]) - 1) / 2 + rng.uniform(-1, 1, 2) * spare
+        layers = [Layer(picture, None, self._poses(place, drift, bend, angle, turn, zoom, growth))]
         depths = np.sort(rng.uniform(1, 2.2, int(rng.integers(0, self._things + 1))))
         for near in depths:
             own = _direction(rng) * self._slow(rng, self._speed) * (rng.random() < 0.7)
@@ -87,6 +90,14 @@ class MovingScenes:
         picture = self._pictures.image(self._pictures.pick(seed, draw))
         picture = np.rot90(picture, int(rng.integers(4)))
         return np.ascontiguousarray(picture[:, ::-1] if rng.random() < 0.5 else picture)
+
+    def _part(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A part of a large picture, at most twice as high and wide as the frames."""
+        rows, columns = (min(side, 2 * most)
+                         for side, most in zip(picture.shape, self._size, strict=False))
+        top = int(rng.integers(picture.shape[0] - rows + 1))
+        left = int(rng.integers(picture.shape[1] - columns + 1))
+        return np.ascontiguousarray(picture[top:top + rows, left:left + columns])
 
     def _thing(self, rng: np.random.Generator, seed: int, index: int
                ) -> tuple[np.ndarray, np.ndarray]:
