@@ -50,7 +50,7 @@ CODECS = {
     "prores": Codec("prores_ks", ("-vendor", "apl0"), None, 0, 0, (10,), ("422", "444"),
                     even=False),
     "ffv1": Codec("ffv1", ("-level", "3", "-slices", "16", "-slicecrc", "1", "-g", "1"),
-                  None, 0, 0, (8, 10, 12, 16), even=False),
+                  None, 0, 0, (8, 10, 12, 16), segment="mp4", even=False),
     "vp9": Codec("libvpx-vp9", ("-b:v", "0", "-row-mt", "1", "-threads", "4",
                                 "-tile-columns", "2"),
                  22, 0, 63, (8, 10, 12), segment="mp4", even=False),

@@ -171,6 +171,8 @@ class Decoder:
                 yield from packet.decode()
             except av.error.InvalidDataError:
                 self._lost += 1
+            except av.error.EOFError:
+                return  # a short film, of which the description took all
             except av.FFmpegError as error:
                 raise InputError(f"decoding failed: {error.strerror}",
                                  path=self._path) from error

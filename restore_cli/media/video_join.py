@@ -13,7 +13,7 @@ from restore_cli.media.atomic import atomic_path
 from restore_cli.media.video_codecs import Encoding
 from restore_cli.media.video_ffmpeg import Process, local
 from restore_cli.media.video_model import VideoInfo
-from restore_cli.media.video_segment import Segment, check_frames
+from restore_cli.media.video_segment import Segment, frame_times
 from restore_cli.media.video_streams import Carried, container_for, plan
 
 _PRECISION = 1_000_000  # ticks a second in which ffmpeg takes times on its command line
@@ -60,8 +60,33 @@ def join(segments: Sequence[Segment], target: str | Path, encoding: Encoding,
                     raise
                 carried, more = less
                 notes += more
-        check_frames(part, sum(one.frames for one in segments), target)
+        _verify(part, segments, encoding, target)
     return tuple(notes)
+
+
+def _verify(part: Path, segments: Sequence[Segment], encoding: Encoding, target: str | Path
+            ) -> None:
+    """Compares the times of all frames with those of the segments.
+
+    Raises:
+        OutputError: a frame is missing or shown at another time.
+    """
+    base = encoding.time_base
+    expected: list[Fraction] = []
+    for segment in segments:
+        times = frame_times(segment.path, target)
+        if len(times) != segment.frames:
+            raise OutputError(f"segment {segment.path} has {len(times)} frames and should have "
+                              f"{segment.frames}", path=target, hint="Start again without --resume")
+        expected += [time + (segment.first - segments[0].first) * base for time in times]
+    found = frame_times(part, target)
+    if len(found) != len(expected):
+        raise OutputError(f"{len(found)} of {len(expected)} frames were written", path=target)
+    start = found[0]
+    for number, (one, other) in enumerate(zip(found, expected)):
+        if abs(one - start - other) > Fraction(1, 900):  # Matroska counts milliseconds
+            raise OutputError(f"frame {number} is shown at {float(one - start):.4f} s and should "
+                              f"be at {float(other):.4f} s", path=target)
 
 
 def _check(segments: Sequence[Segment], target: str | Path) -> None:
@@ -202,7 +227,7 @@ class _Job:
             place = float((last.last - self._segments[0].first - Fraction(1, 2)) * base
                           + self._offset)
             span = float(last.duration * base)
-            found += ["-bsf:v:0", f"setts=duration=if(gt(PTS*TB\\,{place:.9f})\\,"
+            found += ["-bsf:v:0", f"setts=pts=PTS:dts=DTS:duration=if(gt(PTS*TB\\,{place:.9f})\\,"
                                   f"{span:.9f}/TB\\,DURATION)"]
         return found
 

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -145,7 +146,10 @@ class SegmentWriter:
         except OSError as error:
             self._fail(error)
         self._process.wait(self._shown)
-        check_frames(self._part, self._count, self._shown)
+        found = len(frame_times(self._part, self._shown))
+        if found != self._count:
+            raise OutputError(f"the encoder wrote {found} of {self._count} frames",
+                              path=self._shown, hint="Check --ffmpeg-args")
 
 
 def write_segment(target: str | Path, frames: Iterable[Frame], encoding: Encoding) -> Segment:
@@ -158,21 +162,22 @@ def write_segment(target: str | Path, frames: Iterable[Frame], encoding: Encodin
     return writer.segment
 
 
-def check_frames(path: str | Path, expected: int, target: str | Path) -> None:
-    """Counts the frames of the first video stream of a file just written.
+def frame_times(path: str | Path, target: str | Path) -> list[Fraction]:
+    """Seconds at which the frames of the first video stream of a written file are shown.
 
     Raises:
-        OutputError: it cannot be read, or has another number of frames.
+        OutputError: it cannot be read; named is `target`, the film it is for.
     """
     import av
 
     try:
         with av.open(local(path)) as container:
-            found = sum(1 for packet in container.demux(video=0) if packet.size)
+            stream = container.streams.video[0]
+            base = Fraction(stream.time_base)
+            ticks = sorted(packet.pts for packet in container.demux(stream)
+                           if packet.size and packet.pts is not None)
     except (OSError, ValueError, IndexError, av.FFmpegError) as error:
         raise OutputError("what the encoder wrote cannot be read back: "
                           f"{getattr(error, 'strerror', None) or error}",
                           path=target) from error
-    if found != expected:
-        raise OutputError(f"the encoder wrote {found} of {expected} frames", path=target,
-                          hint="Check --ffmpeg-args")
+    return [tick * base for tick in ticks]
