@@ -17,8 +17,8 @@ def led(
     context: typer.Context,
     data: Annotated[List[Path], typer.Option(
         "--data", "-d", help="Folder in the layout of SID (short/ and long/) or ELD (scene-3/ ...)"
-        ", a list of lines 'noisy clean [ratio]', or 'synthetic' for generated pairs. Repeatable.",
-        rich_help_panel=DATA)],
+        ", a list of lines 'noisy clean \\[ratio]', or 'synthetic' for generated pairs; "
+        "repeatable.", rich_help_panel=DATA)],
     protocol: Annotated[str, typer.Option(
         "--protocol", "-p", help="led (four planes, brightness corrected, as in its paper) or "
         "source (the LED_jittor table: three planes in 8 bits; not comparable with the other).",

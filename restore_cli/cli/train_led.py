@@ -38,7 +38,7 @@ def led(
         "--data", help="Folder of clean RAW files, or 'synthetic' for generated pictures turned "
         "into raw planes; noise is added; repeatable.", rich_help_panel=DATA)] = None,
     pairs: Annotated[Optional[Path], typer.Option(
-        help="Instead of --data: a list of noisy and clean RAW files, 'noisy clean [ratio]' a "
+        help="Instead of --data: a list of noisy and clean RAW files, 'noisy clean \\[ratio]' a "
              "line, for a plain network.", rich_help_panel=DATA)] = None,
     setting: Annotated[str, typer.Option(
         help="compact (that of the shipped weights), cvpr20 or mm22 (as published); decides what "
@@ -83,7 +83,7 @@ def led(
                                                  rich_help_panel=MODEL)] = None,
     finetune: Annotated[Optional[Path], typer.Option(
         help="Fit the weights of --init to a camera by a list of pairs, best two or more a ratio: "
-             "'noisy clean [ratio]' a line.", rich_help_panel=FINE)] = None,
+             "'noisy clean \\[ratio]' a line.", rich_help_panel=FINE)] = None,
     align_steps: Annotated[int, typer.Option(
         min=0, help="Updates of the camera's alignment.", rich_help_panel=FINE)] = 1000,
     align_lr: Annotated[float, typer.Option(help="Their learning rate.",

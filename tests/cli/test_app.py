@@ -155,3 +155,21 @@ def test_help_loads_nothing_heavy(arguments):
             "sys.exit('|'.join(sorted(heavy & set(sys.modules))) or None)")
     found = run("-c", code)
     assert found.returncode == 0, found.stderr
+
+
+def test_no_word_of_help_is_taken_for_markup():
+    """Rich drops what stands in brackets, such as an optional word of a list's lines."""
+    from rich.text import Text
+    from typer.main import get_command
+
+    from restore_cli.cli.app import app
+
+    waiting, seen = [get_command(app)], 0
+    while waiting:
+        command = waiting.pop()
+        waiting += getattr(command, "commands", {}).values()
+        for words in (command.help, *(getattr(one, "help", "") for one in command.params)):
+            plain = (words or "").replace("\\[", "[")
+            assert Text.from_markup(words or "").plain == plain
+            seen += bool(words)
+    assert seen > 200
