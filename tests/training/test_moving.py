@@ -173,3 +173,15 @@ def test_impossible_scenes():
             MovingScenes(ArraySource([smooth(40, 40)]), **settings)
     with pytest.raises(ShapeError):
         Layer(smooth(8, 8), np.zeros((8, 8), np.uint8), [Pose(0, 0)])
+
+
+def test_the_network_s_warp_takes_this_flow(engine, waves):
+    import jittor as jt
+
+    from restore_cli.nets.vsr.warp import warp
+
+    scene = MovingScenes(waves, (64, 80), 5, speed=8).scene(1, 3)
+    frame = jt.array(scene.frame(4).transpose(2, 0, 1)[None].astype(np.float32))
+    found = warp(frame, jt.array(scene.flow(2, 4)[None]), True).numpy()[0].transpose(1, 2, 0)
+    good = same_thing(scene, 2, 4)
+    assert np.allclose(found[good], warped(scene, 2, 4)[good], atol=0.05)
