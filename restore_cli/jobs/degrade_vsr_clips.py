@@ -51,7 +51,11 @@ def find(folders: Sequence[Path], output: Path) -> tuple[list[tuple[Path, str]],
             what = "is a file, not a folder of frames" if folder.exists() else "no such folder"
             errors.append(InputError(what, path=folder))
             continue
-        clips = _clips(folder, output)
+        try:
+            clips = _clips(folder, output)
+        except OSError as error:
+            errors.append(InputError(f"cannot be listed: {error.strerror}", path=folder))
+            continue
         if not clips:
             errors.append(InputError("has no frames, and no folders with frames", path=folder))
         found += [(clip, clip.resolve().name) for clip in clips]
@@ -114,8 +118,5 @@ def _clips(folder: Path, output: Path) -> list[Path]:
 
 
 def _has_frames(folder: Path) -> bool:
-    try:
-        return any(entry.suffix.lower() in formats.EXTENSIONS and not entry.name.startswith(".")
-                   and not entry.is_dir() for entry in folder.iterdir())
-    except OSError as error:
-        raise InputError(f"cannot be listed: {error.strerror}", path=folder) from error
+    return any(entry.suffix.lower() in formats.EXTENSIONS and not entry.name.startswith(".")
+               and not entry.is_dir() for entry in folder.iterdir())

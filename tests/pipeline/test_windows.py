@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from restore_cli.errors import UsageError
-from restore_cli.pipeline import windows
+from restore_cli.pipeline import scenes, windows
 
 GOLDEN = json.loads(
     (Path(__file__).parents[1] / "data" / "vsr" / "windows.json").read_text())
@@ -67,6 +68,13 @@ def test_a_stream_is_read_no_further_than_needed():
     stream = windows.sliding(frames())
     assert next(stream) == (0, 1, 0, 1, 2) and len(read) == 3
     assert next(stream) == (1, 0, 1, 2, 3) and len(read) == 4
+
+
+def test_windows_of_a_film_with_cuts():
+    film = [np.random.default_rng(number // 3).integers(0, 256, (6, 8, 3)).astype(np.uint8)
+            .repeat(12, 0).repeat(12, 1) for number in range(7)]
+    marked = scenes.marked(range(7), film.__getitem__)
+    assert list(windows.sliding(marked)) == windows.of_shots([3, 6], 7)
 
 
 def test_even_windows_are_refused():

@@ -110,6 +110,16 @@ def test_kernels_are_correlated_not_convolved_and_keep_phase_0():
     assert blur.blurred(frame[:11, :9], kernel, 4).shape == (3, 3)
 
 
+@pytest.mark.parametrize("step", [1, 3, 4])
+def test_bands_do_not_show(step, monkeypatch):
+    rng = np.random.default_rng(2)
+    frame, kernel = rng.random((37, 11, 3)), rng.random((5, 5))
+    whole = blur.blurred(frame, kernel, step)
+    for rows in (1, 2, 7):
+        monkeypatch.setattr(blur, "_BAND", rows)
+        assert np.allclose(blur.blurred(frame, kernel, step), whole, atol=1e-12)
+
+
 def test_sixteen_bits_stay():
     frame = np.random.default_rng(0).integers(0, 65536, (9, 10, 3)).astype(np.uint16)
     found = blur.low_resolution(frame, blur_kernels.gaussian(1.0))

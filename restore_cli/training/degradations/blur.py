@@ -12,6 +12,8 @@ from restore_cli.errors import ShapeError
 
 SCALE = 4
 
+_BAND = 64  # rows of the result that are made at once
+
 
 def blurred(frame: np.ndarray, kernel: np.ndarray, step: int = 1) -> np.ndarray:
     """A frame correlated with a kernel, at every `step`-th pixel from the first; edges repeat.
@@ -33,16 +35,22 @@ def blurred(frame: np.ndarray, kernel: np.ndarray, step: int = 1) -> np.ndarray:
         raise ShapeError("kernel", "(K, K) with K odd", kernel.shape)
     if step < 1:
         raise ShapeError("step", "at least 1", (step,))
-    reach = kernel.shape[0] // 2
+    reach, size = kernel.shape[0] // 2, kernel.shape[0]
     height, width = frame.shape[:2]
-    padded = np.pad(frame, [(reach, reach), (reach, reach)] + [(0, 0)] * (frame.ndim - 2), "edge")
-    padded = padded.astype(np.float64)
-    out = np.zeros((-(-height // step), -(-width // step), *frame.shape[2:]))
-    for row, weights in enumerate(kernel):
-        band = padded[row:row + height:step]
-        for column, weight in enumerate(weights):
-            if weight:
-                out += weight * band[:, column:column + width:step]
+    rows, columns = -(-height // step), -(-width // step)
+    out = np.zeros((rows, columns, *frame.shape[2:]))
+    # In bands, so that a large frame never exists as a whole in double precision.
+    for top in range(0, rows, _BAND):
+        band = out[top:top + _BAND]
+        last = (top + len(band) - 1) * step
+        taken = np.clip(np.arange(top * step - reach, last + reach + 1), 0, height - 1)
+        padded = np.pad(frame[taken].astype(np.float64),
+                        [(0, 0), (reach, reach)] + [(0, 0)] * (frame.ndim - 2), "edge")
+        for row in range(size):
+            line = padded[row:row + last - top * step + 1:step]
+            for column, weight in enumerate(kernel[row]):
+                if weight:
+                    band += weight * line[:, column:column + width:step]
     return out
 
 
