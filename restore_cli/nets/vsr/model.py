@@ -13,7 +13,7 @@ import jittor as jt
 from jittor import nn
 
 from restore_cli.nets.base import Network, conv, expect
-from restore_cli.nets.vsr import kernel, pwc, recons, shapes
+from restore_cli.nets.vsr import kernel, pwc, recons, shapes, tail
 from restore_cli.nets.vsr.warp import warp
 
 
@@ -34,6 +34,14 @@ class Cycle:
     recons_down: jt.Var
     recons: jt.Var
     input_cycle: jt.Var
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The composed convolution of `Vsr.quick_tail`: weight and bias."""
+
+    weight: jt.Var
+    bias: jt.Var
 
 
 class Vsr(Network):
@@ -70,29 +78,40 @@ class Vsr(Network):
 
     def execute(self, frames):
         self._check(frames)
-        views = [frames[:, i] for i in range(frames.shape[1])]
         features = self.features(frames.reshape(-1, *frames.shape[2:]))
         features = features.reshape(*frames.shape[:2], *features.shape[1:])
         flows = self.flows(frames)
         fused = self.fuse([features[:, i] for i in range(frames.shape[1])], flows)
-        return self.reconstruct(fused, views[self.centre])
+        return self.reconstruct(fused, frames[:, self.centre])
 
     def flow(self, first, second):
         """Flow (N, 2, H, W) from `first` to `second`, (N, 3, H, W) each: where in `second` a
         pixel of `first` is, in pixels to the right and down."""
         return self.flow_net(first, second)
 
+    def pyramid(self, frame) -> pwc.Pyramid:
+        """What `flows_between` needs of frames (N, 3, H, W); the same in every window."""
+        return self.flow_net.pyramid(frame)
+
     def flows(self, frames) -> list[jt.Var]:
-        """Flows from the middle frame to each of the others in their order, all at once."""
+        """Flows from the middle frame to each of the others, in their order."""
         self._check(frames)
         count, length = frames.shape[:2]
-        pyramid = self.flow_net.pyramid(frames.reshape(-1, *frames.shape[2:]))
-        others = [i for i in range(length) if i != self.centre]
+        pyramid = self.pyramid(frames.reshape(-1, *frames.shape[2:]))
         levels = [level.reshape(count, length, *level.shape[1:]) for level in pyramid.levels]
-        first = [jt.concat([level[:, self.centre]] * len(others), dim=0) for level in levels]
-        second = [jt.concat([level[:, i] for i in others], dim=0) for level in levels]
-        made = self.flow_net.between(pwc.Pyramid(tuple(first), pyramid.size),
-                                     pwc.Pyramid(tuple(second), pyramid.size))
+        return self.flows_between([pwc.Pyramid(tuple(level[:, i] for level in levels),
+                                               pyramid.size) for i in range(length)])
+
+    def flows_between(self, pyramids: Sequence[pwc.Pyramid]) -> list[jt.Var]:
+        """The same from the frames' pyramids; all pairs go through the network at once."""
+        middle = pyramids[self.centre]
+        others = [one for i, one in enumerate(pyramids) if i != self.centre]
+        first = [jt.concat([level] * len(others), dim=0) for level in middle.levels]
+        second = [jt.concat(list(parts), dim=0)
+                  for parts in zip(*(one.levels for one in others), strict=True)]
+        made = self.flow_net.between(pwc.Pyramid(tuple(first), middle.size),
+                                     pwc.Pyramid(tuple(second), middle.size))
+        count = made.shape[0] // len(others)
         return [made[i * count:(i + 1) * count] for i in range(len(others))]
 
     def kernel(self, frames):
@@ -109,12 +128,28 @@ class Vsr(Network):
 
         Args:
             features: (N, C, H, W) of each frame.
-            flows: (N, 2, H, W) from the middle frame to each other one.
+            flows: (N, 2, H, W) from the middle frame to each other one, in their order.
         """
-        moved = [warp(x, flow, border=True) for x, flow in
-                 zip([x for i, x in enumerate(features) if i != self.centre], flows, strict=True)]
-        moved.insert(self.centre, features[self.centre])
-        return self.fusion_conv(jt.concat(moved, dim=1))
+        flows = list(flows)
+        flows.insert(self.centre, None)
+        total = self.fusion_conv[0].bias.reshape(1, -1, 1, 1)
+        for place, (x, flow) in enumerate(zip(features, flows, strict=True)):
+            total = total + self.fusion_term(place, x, flow)
+        return total
+
+    def fusion_term(self, place: int, features: jt.Var, flow: jt.Var | None) -> jt.Var:
+        """One frame's share of `fuse`, which is the sum of these and of the bias.
+
+        Upstream convolves all frames' features side by side; in the sum, one is alive at a time.
+
+        Args:
+            place: of the frame in the window.
+            flow: from the middle frame to it; None for that one itself.
+        """
+        feat = self._config["n_feat"]
+        moved = features if flow is None else warp(features, flow, border=True)
+        weight = self.fusion_conv[0].weight[:, place * feat:(place + 1) * feat]
+        return nn.conv2d(moved, weight, padding=1)
 
     def reconstruct(self, fused, frame):
         """The enlarged frame from the fused features and the frame (N, 3, H, W) itself."""
@@ -123,6 +158,41 @@ class Vsr(Network):
     def tail(self, x):
         """What the residual blocks lead to, as picture detail."""
         return self.out_conv(x if self._config["HR_in"] else self.upsample_layers(x))
+
+    def compose_tail(self) -> Tail:
+        """The weights of `quick_tail`; to be made anew when weights change."""
+        ups, outs = ([(layer.weight.numpy(), layer.bias.numpy()) for layer in layers]
+                     for layers in self._tail_layers())
+        return Tail(*(jt.array(part).stop_grad() for part in tail.composed(ups, outs)))
+
+    def quick_tail(self, x, made: Tail,
+                   ends: tuple[bool, bool, bool, bool] = (True, True, True, True)) -> jt.Var:
+        """`tail`, by one convolution and exact borders; without gradients.
+
+        Args:
+            x: (N, C, H, W), the picture or a tile of it.
+            made: from `compose_tail`.
+            ends: whether the picture ends at the top, bottom, left and right of `x`; where it
+                does not, the outer 2 pixels of `x` are wrong in the result and to be cut off.
+        """
+        if min(x.shape[2:]) < 2 * tail.REACH:
+            return self.tail(x)
+        ups, outs = self._tail_layers()
+        inner = tail.apply(x, made.weight, made.bias, self.scale)
+        wide = tail.REACH * self.scale
+        for side, ended in enumerate(ends):
+            if not ended:
+                continue
+            axis, far = 2 + side // 2, bool(side % 2)
+            band = tail.strip(x, ups, outs, axis, far)
+            cut = slice(None, -wide) if far else slice(wide, None)
+            rest = inner[:, :, cut] if axis == 2 else inner[:, :, :, cut]
+            inner = jt.concat([rest, band] if far else [band, rest], dim=axis)
+        return inner
+
+    def _tail_layers(self) -> tuple[list[nn.Conv], list[nn.Conv]]:
+        ups = [] if self._config["HR_in"] else list(self.upsample_layers)[::2]
+        return ups, list(self.out_conv)
 
     def base(self, frame):
         """The frame enlarged bilinearly, to which the detail is added."""

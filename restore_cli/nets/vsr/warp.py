@@ -9,6 +9,7 @@ from __future__ import annotations
 import jittor as jt
 
 from restore_cli.nets.base import expect
+from restore_cli.nets.ops import motion
 from restore_cli.nets.vsr.shapes import REACH, SHIFTS
 
 VALID = 0.999  # a sample counts when that much of its weight lies inside the frame
@@ -26,7 +27,8 @@ def correlation(first: jt.Var, second: jt.Var) -> jt.Var:
     """
     expect("first", first, "(N, C, H, W)", None, None, None, None)
     expect("second", second, "the shape of first", *first.shape)
-    return correlation_plain(first, second)
+    form = motion.correlation if motion.usable() else correlation_plain
+    return form(first, second)
 
 
 def correlation_plain(first: jt.Var, second: jt.Var) -> jt.Var:
@@ -52,6 +54,8 @@ def warp(x: jt.Var, flow: jt.Var, border: bool) -> jt.Var:
     """
     expect("x", x, "(N, C, H, W)", None, None, None, None)
     expect("flow", flow, "(N, 2, H, W) of x", x.shape[0], 2, *x.shape[2:])
+    if motion.usable():
+        return motion.warp(x, flow, border, VALID)
     return warp_plain(x, flow, border)
 
 

@@ -1,0 +1,267 @@
+// Correlation and warping of feature maps (PWC-Net; Sun et al., CVPR 2018), with gradients. To be
+// read after blocked.cc. Maps are (count, channels, height, width), contiguous.
+
+namespace restore_motion {
+using namespace restore_blocked;
+
+constexpr int REACH = 4, SIDE = 2 * REACH + 1, SHIFTS = SIDE * SIDE;
+
+struct Size {
+  int64_t count, channels, height, width;
+  int64_t plane() const { return height * width; }
+};
+
+// A map as (count, height, channels, stride): all channels of a row lie together, with at least
+// REACH zeros before each row and REACH + LANES behind it.
+struct Rows {
+  int64_t channels, height, stride;
+  std::vector<float> data;
+
+  Rows(const Size& s, const float* map)
+      : channels(s.channels), height(s.height),
+        stride((s.width + LANES - 1) / LANES * LANES + 2 * REACH + LANES),
+        data(s.count * s.height * s.channels * stride, 0.f) {
+    #pragma omp parallel for
+    for (int64_t row = 0; row < s.count * s.height; row++) {
+      const int64_t n = row / s.height, y = row % s.height;
+      for (int64_t c = 0; c < channels; c++)
+        std::memcpy(data.data() + (row * channels + c) * stride + REACH,
+                    map + (n * channels + c) * s.plane() + y * s.width, s.width * sizeof(float));
+    }
+  }
+  // Pixel 0 of channel 0 of a row.
+  const float* at(int64_t n, int64_t y) const {
+    return data.data() + (n * height + y) * channels * stride + REACH;
+  }
+};
+
+INLINE void put(float* to, Vector v, int64_t room) {
+  if (room >= LANES) {
+    store(to, v);
+  } else {
+    float kept[LANES];
+    store(kept, v);
+    std::memcpy(to, kept, room * sizeof(float));
+  }
+}
+
+// out[dy * SIDE + dx] = mean over channels of first[y][x] * second[y + dy - REACH][x + dx - REACH].
+inline void correlate(const Size& s, const float* first, const float* second, float* out) {
+  const Rows one(s, first), two(s, second);
+  const float share = 1.f / s.channels;
+  #pragma omp parallel for
+  for (int64_t row = 0; row < s.count * s.height; row++) {
+    const int64_t n = row / s.height, y = row % s.height;
+    for (int64_t dy = 0; dy < SIDE; dy++) {
+      const int64_t other = y + dy - REACH;
+      float* to = out + (n * SHIFTS + dy * SIDE) * s.plane() + y * s.width;
+      if (other < 0 || other >= s.height) {
+        for (int64_t dx = 0; dx < SIDE; dx++)
+          std::memset(to + dx * s.plane(), 0, s.width * sizeof(float));
+        continue;
+      }
+      for (int64_t x = 0; x < s.width; x += LANES) {
+        const float *a = one.at(n, y) + x, *b = two.at(n, other) + x - REACH;
+        Vector sum[SIDE] = {};
+        for (int64_t c = 0; c < s.channels; c++, a += one.stride, b += two.stride) {
+          const Vector v = load(a);
+          for (int dx = 0; dx < SIDE; dx++) sum[dx] += v * load(b + dx);
+        }
+        for (int dx = 0; dx < SIDE; dx++)
+          put(to + dx * s.plane() + x, sum[dx] * share, s.width - x);
+      }
+    }
+  }
+}
+
+// Gradient of `correlate` with respect to `first` (`sign` 1, `other` is `second`) or to `second`
+// (`sign` -1, `other` is `first`).
+inline void correlate_gradient(const Size& s, const Rows& grad, const Rows& other, int sign,
+                               float* out) {
+  constexpr int64_t GROUP = 8;
+  const float share = 1.f / s.channels;
+  #pragma omp parallel for
+  for (int64_t row = 0; row < s.count * s.height; row++) {
+    const int64_t n = row / s.height, y = row % s.height;
+    for (int64_t x = 0; x < s.width; x += LANES) {
+      for (int64_t c = 0; c < s.channels; c += GROUP) {
+        const int64_t group = std::min(GROUP, s.channels - c);
+        Vector sum[GROUP] = {};
+        for (int64_t dy = -REACH; dy <= REACH; dy++) {
+          const int64_t from = y + sign * dy;
+          if (from < 0 || from >= s.height) continue;
+          const float* g = grad.at(n, sign > 0 ? y : from) + (dy + REACH) * SIDE * grad.stride;
+          const float* values = other.at(n, from) + c * other.stride;
+          for (int64_t dx = -REACH; dx <= REACH; dx++, g += grad.stride) {
+            const Vector weight = load(g + x - (sign > 0 ? 0 : dx));
+            const float* v = values + x + sign * dx;
+            if (group == GROUP) {
+              for (int i = 0; i < GROUP; i++) sum[i] += weight * load(v + i * other.stride);
+            } else {
+              for (int i = 0; i < group; i++) sum[i] += weight * load(v + i * other.stride);
+            }
+          }
+        }
+        for (int i = 0; i < group; i++)
+          put(out + (n * s.channels + c + i) * s.plane() + y * s.width + x, sum[i] * share,
+              s.width - x);
+      }
+    }
+  }
+}
+
+inline void correlate_gradients(const Size& s, const float* grad, const float* first,
+                                const float* second, float* to_first, float* to_second) {
+  const Rows g({s.count, SHIFTS, s.height, s.width}, grad);
+  correlate_gradient(s, g, Rows(s, second), 1, to_first);
+  correlate_gradient(s, g, Rows(s, first), -1, to_second);
+}
+
+// A sample along one axis: pixels `base` and the next (the same one where there is but one), with
+// their weights, the weights' derivatives, and how much weight lies inside.
+struct Sample {
+  int64_t base;
+  float weight[2], slope[2], inside;
+};
+
+INLINE Sample sample(float position, int64_t size, bool border) {
+  Sample s = {0, {0, 0}, {0, 0}, 0};
+  const float last = size - 1;
+  s.inside = std::max(0.f, std::min(1.f, std::min(position + 1, size - position)));
+  float slope = 1;
+  if (border) {
+    if (position <= 0 || position >= last) slope = 0;
+    position = std::max(0.f, std::min(position, last));
+  } else {
+    position = std::max(-2.f, std::min(position, last + 2));
+  }
+  const float low = std::floor(position), right = position - low;
+  const int64_t pixel = (int64_t)low;
+  s.base = std::max<int64_t>(0, std::min(pixel, size - 2));
+  for (int side = 0; side < 2; side++) {  // what falls outside has no weight
+    const int64_t place = pixel + side - s.base;
+    if (place < 0 || place > 1 || s.base + place >= size) continue;
+    s.weight[place] = side ? right : 1 - right;
+    s.slope[place] = side ? slope : -slope;
+  }
+  return s;
+}
+
+// The samples of a band of rows. Corners are numbered row by row.
+constexpr int64_t BAND = 8;
+struct Table {
+  std::vector<int32_t> base;
+  std::vector<float> weight[4], right[4], down[4];
+
+  Table(const Size& s, const float* flow, int64_t n, int64_t y0, int64_t y1, bool border,
+        float valid, bool slopes) : base((y1 - y0) * s.width) {
+    for (int i = 0; i < 4; i++) {
+      weight[i].resize(base.size());
+      if (slopes) right[i].resize(base.size()), down[i].resize(base.size());
+    }
+    for (int64_t y = y0; y < y1; y++) {
+      for (int64_t x = 0; x < s.width; x++) {
+        const float* f = flow + 2 * n * s.plane() + y * s.width + x;
+        const Sample a = sample(x + f[0], s.width, border);
+        const Sample b = sample(y + f[s.plane()], s.height, border);
+        const float mask = a.inside * b.inside >= valid;
+        const int64_t p = (y - y0) * s.width + x;
+        base[p] = b.base * s.width + a.base;
+        for (int i = 0; i < 4; i++) {
+          weight[i][p] = mask * b.weight[i / 2] * a.weight[i % 2];
+          if (!slopes) continue;
+          right[i][p] = mask * b.weight[i / 2] * a.slope[i % 2];
+          down[i][p] = mask * b.slope[i / 2] * a.weight[i % 2];
+        }
+      }
+    }
+  }
+};
+
+struct Corners {
+  int64_t offset[4];
+  explicit Corners(const Size& s) {
+    const int64_t right = s.width > 1, down = s.height > 1 ? s.width : 0;
+    const int64_t made[4] = {0, right, down, down + right};
+    std::copy(made, made + 4, offset);
+  }
+};
+
+inline void warp(const Size& s, const float* x, const float* flow, bool border, float valid,
+                 float* out) {
+  const Corners corners(s);
+  const int64_t o1 = corners.offset[1], o2 = corners.offset[2], o3 = corners.offset[3];
+  const int64_t bands = (s.height + BAND - 1) / BAND;
+  #pragma omp parallel for
+  for (int64_t task = 0; task < s.count * bands; task++) {
+    const int64_t n = task / bands, y0 = task % bands * BAND, y1 = std::min(y0 + BAND, s.height);
+    const Table t(s, flow, n, y0, y1, border, valid, false);
+    const int64_t pixels = t.base.size();
+    const int32_t* base = t.base.data();
+    const float *w0 = t.weight[0].data(), *w1 = t.weight[1].data(), *w2 = t.weight[2].data(),
+                *w3 = t.weight[3].data();
+    for (int64_t c = 0; c < s.channels; c++) {
+      const float* plane = x + (n * s.channels + c) * s.plane();
+      float* to = out + (n * s.channels + c) * s.plane() + y0 * s.width;
+      for (int64_t p = 0; p < pixels; p++) {
+        const float* v = plane + base[p];
+        to[p] = w0[p] * v[0] + w1[p] * v[o1] + w2[p] * v[o2] + w3[p] * v[o3];
+      }
+    }
+  }
+}
+
+inline void warp_gradients(const Size& s, const float* grad, const float* x, const float* flow,
+                           bool border, float valid, float* to_x, float* to_flow) {
+  const Corners corners(s);
+  const int64_t o1 = corners.offset[1], o2 = corners.offset[2], o3 = corners.offset[3];
+  const int64_t bands = (s.height + BAND - 1) / BAND;
+  #pragma omp parallel for
+  for (int64_t task = 0; task < s.count * bands; task++) {
+    const int64_t n = task / bands, y0 = task % bands * BAND, y1 = std::min(y0 + BAND, s.height);
+    const Table t(s, flow, n, y0, y1, border, valid, true);
+    const int64_t pixels = t.base.size();
+    float* right = to_flow + 2 * n * s.plane() + y0 * s.width;
+    float* down = right + s.plane();
+    std::memset(right, 0, pixels * sizeof(float));
+    std::memset(down, 0, pixels * sizeof(float));
+    for (int64_t c = 0; c < s.channels; c++) {
+      const float* plane = x + (n * s.channels + c) * s.plane();
+      const float* g = grad + (n * s.channels + c) * s.plane() + y0 * s.width;
+      for (int64_t p = 0; p < pixels; p++) {
+        const float* v = plane + t.base[p];
+        right[p] += g[p] * (t.right[0][p] * v[0] + t.right[1][p] * v[o1] + t.right[2][p] * v[o2]
+                            + t.right[3][p] * v[o3]);
+        down[p] += g[p] * (t.down[0][p] * v[0] + t.down[1][p] * v[o1] + t.down[2][p] * v[o2]
+                           + t.down[3][p] * v[o3]);
+      }
+    }
+  }
+  // Samples meet anywhere in a plane, so a plane belongs to one thread.
+  constexpr int64_t GROUP = 8;
+  const int64_t groups = (s.channels + GROUP - 1) / GROUP;
+  #pragma omp parallel for
+  for (int64_t task = 0; task < s.count * groups; task++) {
+    const int64_t n = task / groups, c0 = task % groups * GROUP,
+                  c1 = std::min(c0 + GROUP, s.channels);
+    std::memset(to_x + (n * s.channels + c0) * s.plane(), 0,
+                (c1 - c0) * s.plane() * sizeof(float));
+    for (int64_t y0 = 0; y0 < s.height; y0 += BAND) {
+      const int64_t y1 = std::min(y0 + BAND, s.height);
+      const Table t(s, flow, n, y0, y1, border, valid, false);
+      const int64_t pixels = t.base.size();
+      for (int64_t c = c0; c < c1; c++) {
+        float* plane = to_x + (n * s.channels + c) * s.plane();
+        const float* g = grad + (n * s.channels + c) * s.plane() + y0 * s.width;
+        for (int64_t p = 0; p < pixels; p++) {
+          float* v = plane + t.base[p];
+          v[0] += g[p] * t.weight[0][p];
+          v[o1] += g[p] * t.weight[1][p];
+          v[o2] += g[p] * t.weight[2][p];
+          v[o3] += g[p] * t.weight[3][p];
+        }
+      }
+    }
+  }
+}
+}  // namespace restore_motion
