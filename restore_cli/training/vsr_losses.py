@@ -92,11 +92,14 @@ def blur_down(frames: jt.Var, kernel: jt.Var, scale: int = 4) -> jt.Var:
     shape = (batch, channels, rows, columns, size, size)
     # Places outside are moved onto the edge by the index itself, which repeats it without padding.
     taken = frames.reindex(list(shape), [
-        "i0", "i1",
-        f"std::min(std::max(i2*{scale}+i4-{reach},0),{height - 1})",
-        f"std::min(std::max(i3*{scale}+i5-{reach},0),{width - 1})"])
+        "i0", "i1", _inside(f"i2*{scale}+i4-{reach}", "xshape2-1"),
+        _inside(f"i3*{scale}+i5-{reach}", "xshape3-1")])
     weights = kernel.reshape(batch, 1, 1, 1, size, size).broadcast(shape)
     return (taken * weights).sum(dims=(4, 5))
+
+
+def _inside(place: str, last: str) -> str:
+    return f"({place})<0?0:({place})>({last})?({last}):({place})"
 
 
 def _check(kernel: jt.Var) -> int:
