@@ -157,7 +157,7 @@ class _Job:
         picture = Picture(np.zeros((64, 64), np.uint16), bayer.PATTERNS["RGGB"], black, white, 1)
         for how in (Strips(None), Strips(8, 1 << 30)) if self.whole else ((16, 16),):
             self._run(picture, Result(picture, Levels(black, white)), how, self.folder)
-        memory.release()
+        memory.release(young=True)
 
     def _run(self, picture: Picture, result: Result, how: tuple[int, int] | Strips, spill: Path,
              progress: denoise_raw_tiles.Progress = lambda megapixels: None) -> None:
@@ -185,7 +185,7 @@ class _Job:
                 with contextlib.suppress(RestoreError, OSError):
                     found.append(self._read(item).chosen)
                 bar.update()
-        memory.release()
+        memory.release(young=True)
         if found:
             self._same = denoise_raw_ratio.common(found)
             count = f"{len(found)} file{'s' * (len(found) > 1)}"
@@ -235,7 +235,7 @@ class _Job:
         made = _Made(raw, result.finish(), levels, chosen, tile)
         if made.mosaic.nbytes > files.RELEASE:
             del picture, result
-            memory.release()
+            memory.release(young=True)
         return made
 
     def write(self, item: Item, made: _Made) -> dict[str, Any]:

@@ -271,12 +271,16 @@ def halving(attempt: Callable[[int], Result], tile: int, *, smallest: int, fixed
             on_retry(tile)
 
 
-def release() -> None:
+def release(*, young: bool = False) -> None:
     """Gives memory that is no longer used back to the system, as far as that goes.
 
     For the thread that computes: it empties Jittor's pools too.
+
+    Args:
+        young: looks for cycles among young objects only; going through all that Jittor has
+            loaded takes as long as a tile.
     """
-    gc.collect()
+    gc.collect(1 if young else 2)
     jittor = sys.modules.get("jittor")
     if jittor is not None:
         jittor.gc()
