@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from typing import Any
 
@@ -183,12 +183,16 @@ def choose(info: VideoInfo, width: int, height: int, *, codec: str = "x264",
     notes: list[str] = []
     if pixel_format is None:
         pixel_format = _pixel_format(kind, codec, info, width, height, notes)
+    colour = video_color.described(info.colour, width, height, rgb=info.chroma == "rgb")
+    if codec in ("ffv1", "prores") and colour.range == 2 and pixel_format.startswith("yuv"):
+        notes.append(f"full-range YUV is stored in limited range: {codec} does not say which "
+                     "it is")
+        colour = replace(colour, range=1)
     encoding = Encoding(
         codec=codec, crf=kind.crf if crf is None else crf, width=width, height=height,
         deep=info.deep, pixel_format=pixel_format, time_base=info.time_base,
         rate=info.rate or Fraction(25), aspect=info.sample_aspect,
-        colour=video_color.described(info.colour, width, height, rgb=info.chroma == "rgb"),
-        arguments=tuple(arguments))
+        colour=colour, arguments=tuple(arguments))
     return encoding, tuple(notes)
 
 

@@ -15,6 +15,9 @@ from restore_cli.media.video_model import Frame, VideoInfo
 from restore_cli.media.video_probe import examine, open_container
 
 _KEPT = 20  # damaged frames that are named one by one
+# Codecs that do not say where 4:2:0 chroma sits. It is left, as in what they were made from;
+# left unsaid, libswscale would take it to be central and move colours by half a pixel.
+_UNSITED = {"ffv1", "vp8", "huffyuv", "ffvhuff", "utvideo", "magicyuv"}
 
 
 class Decoder:
@@ -52,6 +55,7 @@ class Decoder:
         self._lost = self._resized = self._unordered = 0
         self._ended_early: tuple[int, int] | None = None
         self._scaler: Any = None
+        self._siting: tuple[Any, Any] | None = None
         self._container: Any = None
         self.info: VideoInfo = self._open()
         self._frames = self._run(first)
@@ -211,13 +215,33 @@ class Decoder:
         yuv = not picture.format.is_rgb
         full = 2 if picture.format.name.startswith("yuvj") else int(picture.color_range)
         converted = self._scaler.reformat(
-            picture, width=size[0], height=size[1],
+            self._sited(picture), width=size[0], height=size[1],
             format="rgb48le" if self.info.deep else "rgb24",
             src_colorspace=video_color.scaler_matrix(colour.used) if yuv else None,
             src_color_range=(full or colour.range or 1) if yuv else None, dst_color_range=2,
             interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND
             | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP)
         return turned(converted.to_ndarray(), self.info.turn)
+
+
+    def _sited(self, picture: Any) -> Any:
+        """The picture with its chroma siting stated, where its codec leaves that open."""
+        layout = picture.format
+        if self.info.codec not in _UNSITED or layout.is_rgb or self.info.chroma != "420":
+            return picture
+        import av
+
+        key = (picture.width, picture.height, layout.name)
+        if self._siting is None or self._siting[0] != key:
+            graph = av.filter.Graph()
+            graph.link_nodes(
+                graph.add_buffer(width=picture.width, height=picture.height, format=layout,
+                                 time_base=self.info.time_base),
+                graph.add("setparams", "chroma_location=left"), graph.add("buffersink"))
+            graph.configure()
+            self._siting = key, graph
+        self._siting[1].push(picture)
+        return self._siting[1].pull()
 
 
 def turned(pixels: np.ndarray, turn: tuple[int, int, int, int]) -> np.ndarray:

@@ -187,7 +187,10 @@ class _Job:
         if source is not None:
             found += ["-f", "ffmetadata", "-i", local(self._tags)]
             maps += ["-map_metadata", str(inputs), "-map_chapters", str(inputs)]
-        found += maps + ["-c", "copy", "-copy_unknown", "-fflags", "+genpts"]
+        found += maps + ["-c", "copy", "-copy_unknown"]
+        if source is not None and self._zero > source.zero:
+            # Else sound from before the cut would come too and push the picture back.
+            found += ["-copypriorss", "0"]
         if encoding.codec == "x265" and self._container in ("mp4", "mov"):
             found += ["-tag:v:0", "hvc1"]
         found += self._streams(carried) + self._timing() + self._flags()

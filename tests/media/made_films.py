@@ -66,7 +66,8 @@ def decoded(path, form="rgb24", index=0):
     data = ffmpeg("-noautorotate", "-i", path, "-map", f"0:v:{index}", "-fps_mode",
                   "passthrough", "-f", "rawvideo", "-pix_fmt", form, "-")
     depth = "<u2" if form.endswith("le") else "u1"
-    return np.frombuffer(data, depth).reshape(-1, height, width, 3)
+    channels = () if form == "gray" else (3,)
+    return np.frombuffer(data, depth).reshape(-1, height, width, *channels)
 
 
 def kinds(path):
