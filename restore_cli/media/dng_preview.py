@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from restore_cli.media.raw import Raw
 
 _LONG_SIDE = 1024
+_ROWS = 16  # of the small picture, averaged at once
 
 
 def _bt709(light: np.ndarray) -> np.ndarray:
@@ -39,8 +40,7 @@ def make(raw: Raw, mosaic: np.ndarray, black: np.ndarray, white: np.ndarray,
     planes = np.empty((4, height, width), np.float32)
     for plane, (row, column), low, high in zip(planes, raw.pattern.offsets, black, white,
                                                strict=True):
-        part = mosaic[row::2, column::2][:height * cell, :width * cell]
-        part.reshape(height, cell, width, cell).mean(axis=(1, 3), dtype=np.float32, out=plane)
+        _average(mosaic[row::2, column::2], cell, plane)
         plane -= low
         plane /= high - low
     planes[1] = (planes[1] + planes[3]) / 2
@@ -53,6 +53,22 @@ def make(raw: Raw, mosaic: np.ndarray, black: np.ndarray, white: np.ndarray,
         np.clip(colors, 0, 1, out=colors)
     colors *= len(_CURVE) - 1
     return _CURVE[colors.astype(np.uint16)]
+
+
+def _average(samples: np.ndarray, cell: int, out: np.ndarray) -> None:
+    """The means of cells of uint16 samples, in float32.
+
+    A few rows at a time: they stay in the cache while one sample of each cell after the other is
+    added, which is several times faster than NumPy's mean over two axes.
+    """
+    height, width = out.shape
+    for first in range(0, height, _ROWS):
+        total = out[first:first + _ROWS]
+        part = samples[first * cell:(first + len(total)) * cell, :width * cell]
+        total[:] = part[::cell, ::cell]
+        for place in range(1, cell * cell):
+            total += part[place // cell::cell, place % cell::cell]
+    out /= np.float32(cell * cell)
 
 
 def unturned(picture: np.ndarray, flip: int) -> np.ndarray:
