@@ -20,10 +20,6 @@ from restore_cli.media.raw import Raw
 LINEAR_WHITE = 65535
 """Value of saturation in what `linear_camera_rgb` returns; 0 is no light."""
 
-BYTES_PER_PIXEL = 22
-"""Memory developing takes at its peak for a pixel of the sensor, the two mosaics not counted:
-LibRaw's frame (2), its four-channel picture (8), the result (6), working tiles and slack."""
-
 _ROWS = 512  # rows of the mosaic converted at once
 
 

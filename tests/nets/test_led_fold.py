@@ -147,7 +147,7 @@ def test_fine_tuning_starts_from_a_plain_network(arch, config):
     given = recipe.weights(arch, config)
     tuned, state = fold.to_finetune(arch, config, given)
     assert list(layout(arch, tuned).shapes.items()) == _shapes(state)
-    assert fold.has_aux(state) and fold.branches(state) == tuned["repnr"]["branches"]
+    assert tuned["repnr"]["aux"] and fold.branches(state) == tuned["repnr"]["branches"]
     _, back = fold.ready(arch, tuned, state)
     for key, value in given.items():
         np.testing.assert_array_equal(back[key], value, err_msg=key)

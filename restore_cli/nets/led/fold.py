@@ -49,11 +49,6 @@ def branches(state: Mapping[str, Any]) -> int | None:
     return counts.pop() - 1 if counts else None
 
 
-def has_aux(state: Mapping[str, Any]) -> bool:
-    """Whether there are the parallel convolutions of fine-tuning."""
-    return any(key.endswith(".aux_weight") for key in state)
-
-
 def fold(arch: str, config: Mapping[str, Any], state: Mapping[str, np.ndarray],
          branch: int = -1) -> tuple[Config, State]:
     """The plain network that `branch` of a RepNR network amounts to.
