@@ -19,9 +19,15 @@ _STRIP = 1 << 20
 def tile_shape(height: int, width: int) -> tuple[int, int]:
     """(height, width) of the tiles of a picture: multiples of 16, as TIFF wants them.
 
-    Never wider than the picture: LibRaw breaks the rows of such a tile at the picture's width.
+    As even as can be, for what lies past the picture's edges is coded too. Never wider than the
+    picture: LibRaw breaks the rows of such a tile at the picture's width.
     """
-    return min(_TILE, -(-height // 16) * 16), min(_TILE, max(16, width // 16 * 16))
+    return _even(height), min(_even(width), max(16, width // 16 * 16))
+
+
+def _even(length: int) -> int:
+    """The smallest tile side that takes as many tiles as the largest does."""
+    return -(-length // (-(-length // _TILE) * 16)) * 16
 
 
 def strip_rows(pixels: np.ndarray) -> int:
