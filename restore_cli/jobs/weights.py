@@ -60,7 +60,7 @@ def fetch(console: Console, names: Sequence[str], *, task: str | None = None,
     store = Store(environ=environ, console=console)
     if everything:
         names = [entry.name for entry in store.manifest.entries.values()
-                 if entry.shipped is None and task in (None, entry.task)]
+                 if entry.urls and task in (None, entry.task)]
     if not names:
         raise UsageError("name the weights to fetch, or --all",
                          hint="'restore weights list' shows the names")
@@ -290,4 +290,4 @@ def _record(status: Status) -> dict[str, Any]:
             "config": entry.config, "licence": entry.licence, "commercial": entry.commercial,
             "source": entry.source, "training_data": entry.training_data,
             "scores": dict(entry.scores), "sha256": entry.sha256, "urls": list(entry.urls),
-            "note": entry.note}
+            "page": entry.page, "note": entry.note}

@@ -75,16 +75,21 @@ def _led_family(name: str) -> Callable[[Mapping[str, Any]], Layout]:
     return make
 
 
-def _vsr(config: Mapping[str, Any]) -> Layout:
-    facts = vsr.describe(config)
-    return Layout(facts.shapes, frozenset(), None, 1, facts.scale)
+def _vsr_family(describe: Callable[[Mapping[str, Any]], vsr.Facts]) \
+        -> Callable[[Mapping[str, Any]], Layout]:
+    def make(config: Mapping[str, Any]) -> Layout:
+        facts = describe(config)
+        return Layout(facts.shapes, frozenset(), None, 1, facts.scale)
+
+    return make
 
 
 ARCHITECTURES: dict[str, Callable[[Mapping[str, Any]], Layout]] = {
     **{name: _liif_family(name) for name in liif.NAMES},
     **{name: _n2v_family(name) for name in n2v.NAMES},
     **{name: _led_family(name) for name in led.NAMES},
-    vsr.NAME: _vsr,
+    vsr.NAME: _vsr_family(vsr.describe),
+    vsr.FLOW_NAME: _vsr_family(vsr.describe_flow),
 }
 
 

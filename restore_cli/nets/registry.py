@@ -18,6 +18,7 @@ BUILDERS = {
     **{f"led-{name}": f"restore_cli.nets.led.{name}"
        for name in ("unet", "cunet", "nafnet", "restormer")},
     "vsr": "restore_cli.nets.vsr.model",
+    "vsr-flow": "restore_cli.nets.vsr.pwc",
 }
 
 __all__ = ["BUILDERS", "Layout", "build", "layout", "names"]

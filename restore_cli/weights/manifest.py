@@ -33,6 +33,7 @@ class Entry:
         task: the subcommand it serves.
         arch, config: the network it must fit.
         urls: where it can be fetched, in order of preference; empty for shipped files.
+        page: where a browser finds the file, if no address of the file itself is published.
         shipped: file name inside the package's ``weights/shipped`` folder, or None.
         size: exact bytes of the published file, or None when unknown.
         limit: most bytes accepted from a server.
@@ -56,6 +57,7 @@ class Entry:
     training_data: str
     sha256: str = UNPINNED
     urls: tuple[str, ...] = ()
+    page: str | None = None
     shipped: str | None = None
     size: int | None = None
     limit: int = 1 << 30
@@ -163,11 +165,12 @@ def entry(name: str, table: Mapping[str, Any]) -> Entry:
         raise ValueError(f"sha256 = {made.sha256!r} is no hash")
     if made.commercial not in COMMERCIAL:
         raise ValueError(f"commercial must be one of {', '.join(COMMERCIAL)}")
-    if made.shipped is None and not made.urls:
-        raise ValueError("neither urls nor shipped")
+    if made.shipped is None and not made.urls and not made.page:
+        raise ValueError("neither urls nor shipped nor page")
     if made.shipped is not None and Path(made.shipped).name != made.shipped:
         raise ValueError("shipped is a plain file name")
-    if not all(url.startswith(("https://", "http://", "file://")) for url in made.urls):
+    if not all(url.startswith(("https://", "http://", "file://"))
+               for url in (*made.urls, *filter(None, [made.page]))):
         raise ValueError("urls start with https://, http:// or file://")
     if made.size is not None and made.size > made.limit:
         raise ValueError("size exceeds limit")

@@ -219,6 +219,11 @@ class Store:
 
         trusted = self._trusted().get(entry.name, {}).get("sha256")
         urls = entry.urls if source is None else (_as_url(source),)
+        if not urls:
+            raise WeightsError(
+                f"'{entry.name}' cannot be fetched: only a page to download by hand is published",
+                hint=f"Save the file from {entry.page}, then 'restore weights fetch {entry.name} "
+                     "--from FILE'")
 
         def check(sha256: str) -> str | None:
             if not entry.accepts(sha256):

@@ -139,7 +139,7 @@ def test_flow(full, vsr, name):
     with jt.no_grad():
         first, second = (recipe.frames(case[key][None]) for key in ("first_u8", "second_u8"))
         flow = full.flow(first, second).numpy()
-        pyramid = full.flow_net.pyramid(first)
+        pyramid = full.pyramid(first)
         seen["feat1_l3"], seen["feat1_l6"] = pyramid.levels[1].numpy(), pyramid.levels[4].numpy()
     for layer in hooked:
         layer.remove_forward_hook()

@@ -12,6 +12,7 @@ from typing import Any
 import jittor as jt
 from jittor import nn
 
+from restore_cli.errors import WeightsError
 from restore_cli.nets.base import Network, conv, expect
 from restore_cli.nets.vsr import kernel, pwc, recons, shapes, tail
 from restore_cli.nets.vsr.warp import warp
@@ -91,7 +92,7 @@ class Vsr(Network):
 
     def pyramid(self, frame) -> pwc.Pyramid:
         """What `flows_between` needs of frames (N, 3, H, W); the same in every window."""
-        return self.flow_net.pyramid(frame)
+        return self.flow_net.moduleNetwork.pyramid(frame)
 
     def flows(self, frames) -> list[jt.Var]:
         """Flows from the middle frame to each of the others, in their order."""
@@ -109,8 +110,8 @@ class Vsr(Network):
         first = [jt.concat([level] * len(others), dim=0) for level in middle.levels]
         second = [jt.concat(list(parts), dim=0)
                   for parts in zip(*(one.levels for one in others), strict=True)]
-        made = self.flow_net.between(pwc.Pyramid(tuple(first), middle.size),
-                                     pwc.Pyramid(tuple(second), middle.size))
+        made = self.flow_net.moduleNetwork.between(pwc.Pyramid(tuple(first), middle.size),
+                                                   pwc.Pyramid(tuple(second), middle.size))
         count = made.shape[0] // len(others)
         return [made[i * count:(i + 1) * count] for i in range(len(others))]
 
@@ -199,8 +200,15 @@ class Vsr(Network):
         return pwc.resize(frame, (self.scale * frame.shape[2], self.scale * frame.shape[3]))
 
     def cycle(self, frames) -> Cycle:
-        """The training form, differentiable; frames (N, T, 3, H, W)."""
+        """The training form, differentiable; frames (N, T, 3, H, W).
+
+        Raises:
+            WeightsError: "HR_in", for whose enlarged frames there is none.
+        """
         self._check(frames)
+        if self._config["HR_in"]:
+            raise WeightsError("a network for enlarged frames (HR_in) cannot be trained on them",
+                               hint="Train the form without HR_in")
         blur, scale = self.kernel(frames), self._config["scale"]
         down = kernel.blur_down(frames.reshape(frames.shape[0], -1, *frames.shape[3:]), blur,
                                 scale)

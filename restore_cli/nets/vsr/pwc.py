@@ -10,7 +10,7 @@ import jittor as jt
 import numpy as np
 from jittor import nn
 
-from restore_cli.nets.base import Lambda, conv, expect
+from restore_cli.nets.base import Lambda, Network, conv, expect
 from restore_cli.nets.vsr import shapes
 from restore_cli.nets.vsr.warp import correlation, warp
 
@@ -118,8 +118,9 @@ class Refiner(nn.Module):
         return self.moduleMain(features)
 
 
-class Network(nn.Module):
-    """Extractor, decoders from coarse to fine, refiner; sides are multiples of 64."""
+class FlowNetwork(Network):
+    """Optical flow between frames (N, 3, H, W) in [0, 1] of any size: extractor, decoders from
+    coarse to fine, refiner."""
 
     def __init__(self, config: Mapping[str, Any]):
         super().__init__()
@@ -127,6 +128,24 @@ class Network(nn.Module):
         for level, name in list(enumerate(shapes.LEVELS))[shapes.FIRST:]:
             setattr(self, f"module{name}", Decoder(config, level))
         self.moduleRefiner = Refiner(config)
+
+    def execute(self, first, second):
+        """Flow (N, 2, H, W): where in `second` a pixel of `first` is."""
+        return self.between(self.pyramid(first), self.pyramid(second))
+
+    def pyramid(self, frame) -> Pyramid:
+        """What `between` needs of a frame (N, 3, H, W); the same for all its pairs."""
+        expect("frame", frame, "(N, C, H, W)", None, None, None, None)
+        size = tuple(frame.shape[2:])
+        frame = resize(frame, (aligned(size[0]), aligned(size[1])))
+        return Pyramid(self.moduleExtractor(frame)[shapes.FIRST:], size)
+
+    def between(self, first: Pyramid, second: Pyramid) -> jt.Var:
+        """Flow (N, 2, H, W) in pixels of the frames, from `first` to `second`."""
+        height, width = first.size
+        flow = self.decode(first.levels, second.levels)
+        ratio = np.float32([width / aligned(width), height / aligned(height)])
+        return resize(flow, first.size) * jt.array(MAGNITUDE * ratio.reshape(1, 2, 1, 1))
 
     def decode(self, first, second) -> jt.Var:
         """Levels of two frames, finest first, to the flow (N, 2, h, w) of the finest."""
@@ -138,25 +157,16 @@ class Network(nn.Module):
 
 
 class Flow(nn.Module):
-    """Optical flow between frames of any size."""
+    """Holds the flow network under upstream's name for it."""
 
     def __init__(self, config: Mapping[str, Any]):
         super().__init__()
-        self.moduleNetwork = Network(config)
-
-    def pyramid(self, frame) -> Pyramid:
-        """What `between` needs of a frame (N, 3, H, W) in [0, 1]; the same for all its pairs."""
-        expect("frame", frame, "(N, C, H, W)", None, None, None, None)
-        size = tuple(frame.shape[2:])
-        frame = resize(frame, (aligned(size[0]), aligned(size[1])))
-        return Pyramid(self.moduleNetwork.moduleExtractor(frame)[shapes.FIRST:], size)
-
-    def between(self, first: Pyramid, second: Pyramid) -> jt.Var:
-        """Flow (N, 2, H, W) in pixels of the frames, from `first` to `second`."""
-        height, width = first.size
-        flow = self.moduleNetwork.decode(first.levels, second.levels)
-        ratio = np.float32([width / aligned(width), height / aligned(height)])
-        return resize(flow, first.size) * jt.array(MAGNITUDE * ratio.reshape(1, 2, 1, 1))
+        self.moduleNetwork = FlowNetwork(config)
 
     def execute(self, first, second):
-        return self.between(self.pyramid(first), self.pyramid(second))
+        return self.moduleNetwork(first, second)
+
+
+def build(name: str, config: Mapping[str, Any]) -> FlowNetwork:
+    """The network of registry name `name` ("vsr-flow")."""
+    return FlowNetwork(shapes.complete_flow(config))

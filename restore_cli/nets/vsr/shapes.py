@@ -14,7 +14,7 @@ from restore_cli.errors import WeightsError
 from restore_cli.nets.led.shapes_parts import Shapes, require, require_count, require_counts
 from restore_cli.nets.liif.shapes import fill
 
-NAME = "vsr"
+NAME, FLOW_NAME = "vsr", "vsr-flow"
 DEFAULTS: dict[str, Any] = {
     "n_colors": 3, "n_sequence": 5, "n_feat": 128, "extra_RBS": 3, "recons_RBS": 20, "scale": 4,
     "ksize": 13, "HR_in": False,
@@ -23,6 +23,8 @@ DEFAULTS: dict[str, Any] = {
     "flow_refine": [128, 128, 128, 96, 64, 32],
     "kernel_channels": 64, "kernel_reduction": 16, "kernel_hidden": 1000,
 }
+
+_FLOW_KEYS = ("n_colors", "flow_channels", "flow_dense", "flow_refine")
 
 LEVELS = ("One", "Two", "Thr", "Fou", "Fiv", "Six")  # upstream's numbers
 FIRST = 1  # place in LEVELS of the finest level with a decoder
@@ -72,6 +74,25 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
         raise WeightsError(f"network '{NAME}' has kernel_channels = {made['kernel_channels']}, "
                            "expected at least 2 and kernel_reduction")
     return made
+
+
+def complete_flow(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for the flow network alone, whose settings are four of those.
+
+    Raises:
+        WeightsError: an unknown setting, or values that cannot be built.
+    """
+    defaults = {key: DEFAULTS[key] for key in _FLOW_KEYS}
+    fill(defaults, config, f"network '{FLOW_NAME}'")
+    made = complete(config)
+    return {key: made[key] for key in _FLOW_KEYS}
+
+
+def describe_flow(config: Mapping[str, Any]) -> Facts:
+    """Facts of the flow network alone; see `describe`."""
+    shapes: Shapes = {}
+    _flow(shapes, "", complete_flow(config))
+    return Facts({key.removeprefix("."): shape for key, shape in shapes.items()}, 1)
 
 
 def describe(config: Mapping[str, Any]) -> Facts:

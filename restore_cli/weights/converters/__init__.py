@@ -9,7 +9,9 @@ from restore_cli.weights.converters.led import LedConverter
 from restore_cli.weights.converters.liif import LiifConverter
 from restore_cli.weights.converters.n2v import Noise2VoidConverter
 from restore_cli.weights.converters.openmmlab import OpenMmlabLiifConverter
+from restore_cli.weights.converters.vsr import VsrConverter
 
 for _converter in (LiifConverter(), OpenMmlabLiifConverter(), EdsrConverter(),
-                   Noise2VoidConverter(), CareamicsConverter(), LedConverter()):
+                   Noise2VoidConverter(), CareamicsConverter(), LedConverter(),
+                   VsrConverter()):
     register(_converter)
