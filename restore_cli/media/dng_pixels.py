@@ -20,14 +20,16 @@ def tile_shape(height: int, width: int) -> tuple[int, int]:
     """(height, width) of the tiles of a picture: multiples of 16, as TIFF wants them.
 
     As even as can be, for what lies past the picture's edges is coded too. Never wider than the
-    picture: LibRaw breaks the rows of such a tile at the picture's width.
+    picture: LibRaw breaks the rows of such a tile at the picture's width. Never half as wide as
+    the picture: LibRaw takes the two components of such a tile for two rows.
     """
-    return _even(height), min(_even(width), max(16, width // 16 * 16))
+    columns = min(_even(width), max(16, width // 16 * 16))
+    return _even(height), _even(width, 3) if 2 * columns == width else columns
 
 
-def _even(length: int) -> int:
-    """The smallest tile side that takes as many tiles as the largest does."""
-    return -(-length // (-(-length // _TILE) * 16)) * 16
+def _even(length: int, least: int = 1) -> int:
+    """The smallest tile side that takes as many tiles as the largest does, or `least`."""
+    return -(-length // (max(least, -(-length // _TILE)) * 16)) * 16
 
 
 def strip_rows(pixels: np.ndarray) -> int:

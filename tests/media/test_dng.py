@@ -70,6 +70,19 @@ def test_every_value_comes_back(tmp_path, pattern, compression, size):
     assert back.taken == source.taken
 
 
+@pytest.mark.parametrize("width", [32, 544, 768, 1024, 1536])
+def test_no_tile_is_half_as_wide_as_the_picture(tmp_path, width):
+    """LibRaw reads such tiles of two components as if they held two rows."""
+    rows, columns = dng_pixels.tile_shape(32, width)
+    assert rows == 32 and columns <= width and 2 * columns != width and columns % 16 == 0
+    source = taken(tmp_path, size=(32, width))
+    np.testing.assert_array_equal(raw.read(written(tmp_path, source)).mosaic, source.mosaic)
+    import rawpy
+
+    with rawpy.imread(str(written(tmp_path, source, kind="linear"))) as opened:
+        np.testing.assert_array_equal(opened.raw_image[..., :3], develop.linear_camera_rgb(source))
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_kept(tmp_path, orientation):
     source = taken(tmp_path, orientation=orientation)
