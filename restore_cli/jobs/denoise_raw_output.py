@@ -18,6 +18,7 @@ from restore_cli.media import dng, images
 from restore_cli.media.raw_file import EXTENSIONS
 from restore_cli.pipeline import naming
 from restore_cli.pipeline.naming import STREAM, Item
+from restore_cli.runtime import facts
 
 if TYPE_CHECKING:
     from restore_cli.jobs.denoise_raw import DenoiseRawRequest
@@ -120,7 +121,7 @@ def write(item: Item, raw: Raw, mosaic: np.ndarray, levels: Levels, format: str,
         dng.write(target, raw, mosaic, black=levels.black, white=levels.white,
                   kind="linear" if format == "linear-dng" else "mosaic",
                   compression=request.compression or "lossless", note=note,
-                  overwrite=request.overwrite)
+                  overwrite=request.overwrite, threads=request.threads or facts.cores())
         return ()
     from restore_cli.jobs import denoise_raw_picture
 

@@ -30,6 +30,7 @@ Compression = Literal["lossless", "none"]
 
 _MARK = "Denoised by "
 _LOSSLESS_JPEG, _PLAIN = 7, 1
+_THREADS = 4
 # Bytes of samples: a classic TIFF counts with 32 bits, and what cannot be packed grows a little.
 _MOST = (1 << 32) * 7 // 8
 
@@ -38,10 +39,10 @@ def write(target: str | Path | BinaryIO, raw: Raw, mosaic: np.ndarray, *,
           black: np.ndarray | float | None = None, white: np.ndarray | float | None = None,
           kind: Kind = "mosaic", compression: Compression = "lossless", note: str,
           preview: np.ndarray | None = None, baseline_exposure: float = 0.0,
-          overwrite: bool = False) -> None:
+          overwrite: bool = False, threads: int = 1) -> None:
     """Writes a DNG with the sensor values `mosaic` and everything else from `raw`.
 
-    A file appears whole or not at all. Tiles are coded one at a time, so the mosaic is not
+    A file appears whole or not at all. Few tiles are coded at a time, so the mosaic is not
     copied; the linear kind makes the demosaicked picture (6 bytes a pixel) first.
 
     Args:
@@ -57,6 +58,7 @@ def write(target: str | Path | BinaryIO, raw: Raw, mosaic: np.ndarray, *,
         preview: uint8 (h, w, 3) sRGB picture, upright; left out, a small one is made.
         baseline_exposure: stops that a developer adds by itself, on top of the original's.
         overwrite: replace an existing file.
+        threads: that code tiles; more than 4 are not used.
 
     Raises:
         OutputError: the name is the original's or taken, or the system refuses to write.
@@ -73,7 +75,7 @@ def write(target: str | Path | BinaryIO, raw: Raw, mosaic: np.ndarray, *,
 
     def emit(stream: BinaryIO) -> None:
         _write(stream, raw, mosaic, black, white, kind, compression, note, preview,
-               baseline_exposure)
+               baseline_exposure, min(_THREADS, threads))
 
     try:
         if not named:
@@ -118,7 +120,7 @@ def _to_stream(stream: BinaryIO, emit: Callable[[BinaryIO], None]) -> None:
 
 def _write(stream: BinaryIO, raw: Raw, mosaic: np.ndarray, black: np.ndarray, white: np.ndarray,
            kind: Kind, compression: Compression, note: str, preview: np.ndarray | None,
-           exposure: float) -> None:
+           exposure: float, threads: int) -> None:
     source = dng_source.take(raw.tags, mosaic.shape, linear=kind == "linear")
     main = dng_facts.main_directory(raw, source, _MARK + note, exposure)
     if preview is None:
@@ -136,7 +138,7 @@ def _write(stream: BinaryIO, raw: Raw, mosaic: np.ndarray, black: np.ndarray, wh
         pixels = mosaic
     sub = dng_facts.picture_directory(raw, source, pixels, black, white)
     packed = compression == "lossless" and dng_pixels.can_compress(pixels.shape[1])
-    chunks = _chunks(sub, pixels, packed)
+    chunks = _chunks(sub, pixels, packed, threads)
     _lay_out(stream, main, sub, thumbnail, chunks,
              (tag.TILE_OFFSETS, tag.TILE_COUNTS) if packed
              else (tag.STRIP_OFFSETS, tag.STRIP_COUNTS))
@@ -149,7 +151,8 @@ def _jpeg(picture: np.ndarray) -> bytes:
                                           subsampling="444"))
 
 
-def _chunks(sub: ifd.Directory, pixels: np.ndarray, packed: bool) -> Iterator[bytes]:
+def _chunks(sub: ifd.Directory, pixels: np.ndarray, packed: bool,
+            threads: int) -> Iterator[bytes]:
     """The coded pieces of the picture; their tags go into `sub`, still without places."""
     height, width = pixels.shape[:2]
     entries = sub.entries
@@ -159,7 +162,7 @@ def _chunks(sub: ifd.Directory, pixels: np.ndarray, packed: bool) -> Iterator[by
         entries[tag.COMPRESSION] = tag.short(_LOSSLESS_JPEG)
         entries[tag.TILE_WIDTH], entries[tag.TILE_HEIGHT] = tag.long(columns), tag.long(rows)
         entries[tag.TILE_OFFSETS] = entries[tag.TILE_COUNTS] = tag.long(*[0] * count)
-        return dng_pixels.tiles(pixels)
+        return dng_pixels.tiles(pixels, threads)
     rows = dng_pixels.strip_rows(pixels)
     count = -(-height // rows)
     entries[tag.COMPRESSION] = tag.short(_PLAIN)

@@ -7,7 +7,9 @@ left neighbour of the same colour, as Adobe's converter does.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
@@ -53,11 +55,12 @@ def _encoder_works() -> bool:
         return False  # built without it, or older than its options
 
 
-def tiles(pixels: np.ndarray) -> Iterator[bytes]:
+def tiles(pixels: np.ndarray, threads: int = 1) -> Iterator[bytes]:
     """The lossless-JPEG tiles of a picture, row by row from the top left.
 
     Args:
         pixels: uint16 (H, W) mosaic with H, W at least 2, or (H, W, 3) camera colours.
+        threads: that code tiles; twice as many tiles are held at most.
 
     Raises:
         RuntimeError: the JPEG library fails.
@@ -65,14 +68,31 @@ def tiles(pixels: np.ndarray) -> Iterator[bytes]:
     height, width = pixels.shape[:2]
     rows, columns = tile_shape(height, width)
     period = 2 if pixels.ndim == 2 else 1
-    for top in range(0, height, rows):
-        for left in range(0, width, columns):
-            down = _within(top, rows, height, period)
-            across = _within(left, columns, width, period)
-            block = np.ascontiguousarray(pixels[down][:, across])
-            if block.ndim == 2:
-                block = block.reshape(rows, columns // 2, 2)
-            yield _encode(block)
+
+    def coded(place: tuple[int, int]) -> bytes:
+        down = _within(place[0], rows, height, period)
+        across = _within(place[1], columns, width, period)
+        block = np.ascontiguousarray(pixels[down][:, across])
+        if block.ndim == 2:
+            block = block.reshape(rows, columns // 2, 2)
+        return _encode(block)
+
+    places = [(top, left) for top in range(0, height, rows) for left in range(0, width, columns)]
+    if min(threads, len(places)) < 2:
+        yield from map(coded, places)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[bytes]] = deque()
+        try:
+            for place in places:
+                if len(waiting) == 2 * threads:
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(coded, place))
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for one in waiting:  # the writer failed, or a tile did
+                one.cancel()
 
 
 def strips(pixels: np.ndarray) -> Iterator[bytes]:

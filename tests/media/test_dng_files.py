@@ -96,7 +96,7 @@ def test_an_interruption_leaves_the_old_file(tmp_path, source, monkeypatch):
     put(tmp_path / "out.dng", source)
     before = (tmp_path / "out.dng").read_bytes()
 
-    def interrupted(pixels):
+    def interrupted(pixels, threads):
         yield from list(dng_pixels.strips(pixels))[:1]
         raise KeyboardInterrupt
 
@@ -157,3 +157,22 @@ def test_tiles_are_coded_one_at_a_time(source):
         tracemalloc.stop()
     # A few tiles with their code: not the mosaic over again.
     assert peak < large.mosaic.nbytes / 2
+
+
+@pytest.mark.parametrize("shape", [(700, 900), (1030, 1100)])
+def test_threads_code_the_same_tiles_in_the_same_order(tmp_path, shape):
+    pixels = raw.read(write_dng(tmp_path / "camera.dng", scene(*shape))).mosaic
+    alone = list(dng_pixels.tiles(pixels))
+    assert len(alone) == np.prod([-(-side // 512) for side in shape])
+    assert list(dng_pixels.tiles(pixels, 3)) == alone
+
+
+def test_a_tile_that_fails_in_a_thread_fails_the_file(tmp_path, source, monkeypatch):
+    def broken(block):
+        raise RuntimeError("the JPEG library changed sensor values")
+
+    monkeypatch.setattr(dng_pixels, "_encoder_works", lambda: True)
+    monkeypatch.setattr(dng_pixels, "_encode", broken)
+    with pytest.raises(OutputError, match="changed sensor values"):
+        put(tmp_path / "out.dng", source, threads=2)
+    assert sorted(tmp_path.iterdir()) == [source.path]
