@@ -6,6 +6,7 @@ results go straight into the new one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ _BITS = 14
 
 _DITHERED_BELOW = 1 << 12  # steps; finer ones need no dither
 _DITHER = 128  # side of the pattern
+_BLOCK = 1 << 14  # pixels worked on at once: their floats stay in the cache
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,19 @@ class Picture:
 
     def network(self, rows: Index, columns: Index) -> np.ndarray:
         """The same as the networks take it: clipped at white, negative where it is."""
-        planes = self.amplified(rows, columns)
-        return np.minimum(planes, 1.0, out=planes)
+        height, width = _length(rows), _length(columns)
+        planes = np.empty((4, height, width), np.float32)
+        for part in _blocks(slice(0, height), width):
+            taken = (slice(rows.start + part.start, rows.start + part.stop)
+                     if isinstance(rows, slice) else rows[part])
+            np.minimum(self.amplified(taken, columns), np.float32(1), out=planes[:, part])
+        return planes
+
+    def above(self, rows: slice, columns: slice, limit: float) -> bool:
+        """Whether a sample may be amplified to more than `limit`; False is certain."""
+        highest = np.float32(self.mosaic[2 * rows.start:2 * rows.stop,
+                                         2 * columns.start:2 * columns.stop].max())
+        return bool(((highest - self._black) * self._gain).max() > np.float32(limit))
 
 
 class Result:
@@ -154,18 +167,8 @@ class Result:
         Args:
             clean: (4, n, m) amplified, as the network gave it.
         """
-        made = self._blend(rows, columns, np.clip(clean, 0.0, 1.0))
-        made *= self._range
-        made += self._black
-        if self.levels.dither:
-            made += self._noise[:, np.arange(rows.start, rows.stop)[:, None] % _DITHER,
-                                np.arange(columns.start, columns.stop) % _DITHER]
-            np.floor(made, out=made)
-        else:
-            np.rint(made, out=made)
-        samples = np.clip(made, 0, _TOP, out=made).astype(np.uint16)
-        bayer.unpack(samples, self.picture.pattern, self.mosaic[
-            2 * rows.start:2 * rows.stop, 2 * columns.start:2 * columns.stop])
+        for part in _blocks(rows, columns.stop - columns.start):
+            self._put(part, columns, clean[:, part.start - rows.start:part.stop - rows.start])
 
     def finish(self) -> np.ndarray:
         """The whole mosaic, an odd last row or column copied from the nearest of its colours."""
@@ -176,42 +179,95 @@ class Result:
             self.mosaic[:, -1] = self.mosaic[:, -3]
         return self.mosaic
 
-    def _blend(self, rows: slice, columns: slice, clean: np.ndarray) -> np.ndarray:
-        """(4, n, m) of 0 at black and 1 at white, from `clean`, which is changed."""
-        noisy, means = self._neighbourhood(rows, columns)
-        strength = np.float32(self.style.strength)
+    def _put(self, rows: slice, columns: slice, clean: np.ndarray) -> None:
+        made = np.maximum(clean, np.float32(0))
+        np.minimum(made, np.float32(1), out=made)
+        self._blend(rows, columns, made)
+        made *= self._range
+        made += self._black
+        if self.levels.dither:
+            self._dither(rows, columns, made)
+        else:
+            np.rint(made, out=made)
+        np.maximum(made, np.float32(0), out=made)
+        np.minimum(made, np.float32(_TOP), out=made)
+        bayer.unpack(made.astype(np.uint16), self.picture.pattern, self.mosaic[
+            2 * rows.start:2 * rows.stop, 2 * columns.start:2 * columns.stop])
+
+    def _dither(self, rows: slice, columns: slice, made: np.ndarray) -> None:
+        """Rounds `made` in place."""
+        noise = self._noise[:, np.arange(rows.start, rows.stop) % _DITHER]
+        for start in range(columns.start // _DITHER * _DITHER, columns.stop, _DITHER):
+            first, last = max(start, columns.start), min(start + _DITHER, columns.stop)
+            made[..., first - columns.start:last - columns.start] += noise[
+                ..., first - start:last - start]
+        np.floor(made, out=made)
+
+    def _blend(self, rows: slice, columns: slice, clean: np.ndarray) -> None:
+        """Makes (4, n, m) of 0 at black and 1 at white of `clean`, in place."""
+        grown = [slice(max(0, part.start - REACH), min(side, part.stop + REACH))
+                 for part, side in zip((rows, columns), self.picture.shape, strict=True)]
+        keep, strength = self.style.keep_exposure, np.float32(self.style.strength)
+        # No mean is above the highest sample: most blocks are far from white.
+        bright = self.picture.above(*grown, (HIGHLIGHTS if keep else _WHITES)[0])
+        if bright or strength != 1:
+            wide = self.picture.amplified(*grown)
+            noisy = wide[:, rows.start - grown[0].start:rows.stop - grown[0].start,
+                         columns.start - grown[1].start:columns.stop - grown[1].start]
         if strength != 1:
             clean *= strength
             clean += noisy * (1 - strength)
-        if not self.style.keep_exposure:
-            # Where a plane is white all around, it is white: no noise, no tint below white.
-            white = _ramp(means, *_WHITES)
-            clean += white * (1 - clean)
-            return np.minimum(clean, 1.0, out=clean)
-        # One weight for all planes: a highlight keeps the colour that the sensor saw.
-        back = _ramp(means.max(0), *HIGHLIGHTS)
-        second = np.partition(noisy, 2, axis=0)[2]  # the second largest of the four planes
-        np.maximum(back, _ramp(second, *_POINTS), out=back)
-        clean += back * (noisy - clean)
-        clean /= np.float32(self.picture.ratio)
-        return clean
+        if bright:
+            means = _means(wide, [(REACH - (part.start - outer.start),
+                                   REACH - (outer.stop - part.stop))
+                                  for part, outer in zip((rows, columns), grown, strict=True)])
+            (_restore if keep else _whiten)(clean, noisy, means)
+        if keep:
+            clean /= np.float32(self.picture.ratio)
+        else:
+            np.minimum(clean, np.float32(1), out=clean)
 
-    def _neighbourhood(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
-        """The amplified pixels, and the means around them of what a pixel may count."""
-        grown = [slice(max(0, part.start - REACH), min(side, part.stop + REACH))
-                 for part, side in zip((rows, columns), self.picture.shape, strict=True)]
-        wide = self.picture.amplified(*grown)
-        inner = tuple(slice(part.start - outer.start, part.stop - outer.start)
-                      for part, outer in zip((rows, columns), grown, strict=True))
-        noisy = wide[(slice(None), *inner)]
-        means = np.minimum(wide, np.float32(_LIMIT))
-        for axis, (part, outer) in enumerate(zip((rows, columns), grown, strict=True), 1):
-            missing = (REACH - (part.start - outer.start), REACH - (outer.stop - part.stop))
-            if any(missing):
-                means = np.pad(means, [missing if n == axis else (0, 0) for n in range(3)],
-                               mode="edge")
-            means = _mean(means, axis, part.stop - part.start)
-        return noisy, means
+
+def _whiten(clean: np.ndarray, noisy: np.ndarray, means: np.ndarray) -> None:
+    """Where a plane is white all around, it becomes white: no noise, no tint below white."""
+    for plane, mean in zip(clean, means, strict=True):
+        if mean.max() > np.float32(_WHITES[0]):
+            white = _ramp(mean, *_WHITES)
+            white *= 1 - plane
+            plane += white
+
+
+def _restore(clean: np.ndarray, noisy: np.ndarray, means: np.ndarray) -> None:
+    """Brings the original back in highlights.
+
+    One weight for all planes: a highlight keeps the colour that the sensor saw.
+    """
+    mean = means.max(0)
+    # The second largest of the four planes.
+    second = np.maximum(
+        np.minimum(np.maximum(noisy[0], noisy[1]), np.maximum(noisy[2], noisy[3])),
+        np.maximum(np.minimum(noisy[0], noisy[1]), np.minimum(noisy[2], noisy[3])))
+    if mean.max() <= np.float32(HIGHLIGHTS[0]) and second.max() <= np.float32(_POINTS[0]):
+        return
+    back = _ramp(mean, *HIGHLIGHTS)
+    np.maximum(back, _ramp(second, *_POINTS), out=back)
+    clean += back * (noisy - clean)
+
+
+def _means(wide: np.ndarray, missing: list[tuple[int, int]]) -> np.ndarray:
+    """The means of neighbourhoods, of what a pixel may count.
+
+    Args:
+        wide: (4, n, m), `REACH` pixels more on each side than there are means.
+        missing: what it lacks of them before and after, for rows and columns: there its edge
+            repeats.
+    """
+    counted = np.minimum(wide, np.float32(_LIMIT))
+    if np.any(missing):
+        counted = np.pad(counted, [(0, 0), *missing], mode="edge")
+    for axis in (1, 2):
+        counted = _mean(counted, axis, counted.shape[axis] - 2 * REACH)
+    return counted
 
 
 def _mean(planes: np.ndarray, axis: int, length: int) -> np.ndarray:
@@ -228,8 +284,25 @@ def _mean(planes: np.ndarray, axis: int, length: int) -> np.ndarray:
 
 def _ramp(values: np.ndarray, first: float, last: float) -> np.ndarray:
     """0 up to `first`, 1 from `last`, smooth between."""
-    t = np.clip((values - np.float32(first)) * np.float32(1 / (last - first)), 0, 1)
-    return t * t * (3 - 2 * t)
+    t = values - np.float32(first)
+    t *= np.float32(1 / (last - first))
+    np.maximum(t, np.float32(0), out=t)
+    np.minimum(t, np.float32(1), out=t)
+    rest = 3 - 2 * t
+    t *= t
+    t *= rest
+    return t
+
+
+def _length(index: Index) -> int:
+    return index.stop - index.start if isinstance(index, slice) else len(index)
+
+
+def _blocks(rows: slice, width: int) -> Iterator[slice]:
+    """Rows in groups of about `_BLOCK` pixels."""
+    step = max(8, _BLOCK // width)
+    for first in range(rows.start, rows.stop, step):
+        yield slice(first, min(first + step, rows.stop))
 
 
 def _span(index: Index) -> tuple[slice, np.ndarray | None]:
