@@ -35,7 +35,9 @@ def main_directory(raw: Raw, source: Source, mark: str, exposure: float) -> ifd.
     # RAW developers look for a maker, which cinema cameras leave out.
     make = raw.make or next(iter(raw.model.split()), "Unknown")
     own = {tag.MAKE: make, tag.MODEL: raw.model or "Unknown",
-           tag.UNIQUE_MODEL: raw.camera or "Unknown", tag.ORIGINAL_NAME: raw.path.name,
+           tag.UNIQUE_MODEL: raw.camera or "Unknown",
+           # What came through a pipe has a temporary name, which says nothing.
+           tag.ORIGINAL_NAME: raw.path.name if raw.path.suffix else "",
            tag.DESCRIPTION: mark, tag.ARTIST: raw.artist, tag.DATE_TIME: _date(raw),
            tag.CAMERA_SERIAL: raw.serial}
     for key, words in own.items():

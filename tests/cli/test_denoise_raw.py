@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from denoise_raw_weights import dark, planes, raw_files
 
-from restore_cli.media import bayer, dng, images, raw
+from restore_cli.media import bayer, dng, dng_tags, images, raw
 
 
 def planes_of(path: str | Path) -> np.ndarray:
@@ -122,7 +122,10 @@ def test_stdin_to_stdout(denoise_raw):
     found = denoise_raw("-", "-o", "-", stdin=data)
     assert found.status == 0, found.stderr
     Path("piped.dng").write_bytes(found.stdout)
-    np.testing.assert_array_equal(raw.read("piped.dng").mosaic, raw.read("a_denoised.dng").mosaic)
+    piped, named = raw.read("piped.dng"), raw.read("a_denoised.dng")
+    np.testing.assert_array_equal(piped.mosaic, named.mosaic)
+    assert named.tags.text(dng_tags.ORIGINAL_NAME) == "a.dng"
+    assert piped.tags.text(dng_tags.ORIGINAL_NAME) == ""
     found = denoise_raw("-", "-o", "-", "--format", "png", stdin=data)
     assert images.read(io.BytesIO(found.stdout)).bits == 16
     assert denoise_raw("-", "-o", "out.tif", stdin=data).status == 0
