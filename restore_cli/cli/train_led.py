@@ -79,8 +79,9 @@ def led(
     mean_share: Annotated[float, typer.Option(
         help="Share of steps that train the average alignment, which is what an unknown camera "
              "gets, 0 to 1.", rich_help_panel=MODEL)] = 0.0,
-    init: Annotated[Optional[Path], typer.Option(help="Start from these weights.",
-                                                 rich_help_panel=MODEL)] = None,
+    init: Annotated[Optional[Path], typer.Option(
+        help="Start from these weights; with --finetune a name, too, and the shipped ones if it "
+             "is not given.", rich_help_panel=MODEL)] = None,
     finetune: Annotated[Optional[Path], typer.Option(
         help="Fit the weights of --init to a camera by a list of pairs, best two or more a ratio: "
              "'noisy clean \\[ratio]' a line.", rich_help_panel=FINE)] = None,

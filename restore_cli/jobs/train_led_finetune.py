@@ -30,7 +30,8 @@ class LedFinetune:
 
     Attributes:
         pairs: the list of noisy and clean RAW files.
-        init: weights to start from: pretrained with alignments, plain, or fine-tuned before.
+        init: name or file of the weights to start from: pretrained with alignments, plain, or
+            fine-tuned before; None takes the shipped ones.
         validation: another list; None judges on the pairs themselves.
         patch: None is 512 for the setting compact, else 1024 (Restormer 512).
         schedule: None is cosine for mm22, else constant.
@@ -40,7 +41,7 @@ class LedFinetune:
 
     out: Path
     pairs: Path
-    init: Path | None
+    init: Path | None = None
     setting: str = "compact"
     validation: Path | None = None
     patch: int | None = None
@@ -90,8 +91,10 @@ def run(options: LedFinetune, console: Console) -> ExitStatus:
     _check(options)
     from restore_cli.training.datasets import raw_lists
     from restore_cli.weights import files
+    from restore_cli.weights.store import Store
 
     raw_lists.parse(options.pairs)  # a list that makes no sense is told before anything is read
+    options.init = Store(console=console).find(options.init and str(options.init), "denoise-raw")
     started = files.read(options.init)
     if started.arch not in ARCHITECTURES:
         raise WeightsError(f"are of '{started.arch}', not of a RAW denoiser", path=options.init)
@@ -106,8 +109,6 @@ def run(options: LedFinetune, console: Console) -> ExitStatus:
 
 def _check(options: LedFinetune) -> None:
     known("--setting", options.setting, SETTINGS)
-    if options.init is None:
-        raise UsageError("--finetune needs weights to start from", hint="Give --init FILE")
     if options.schedule is None:
         options.schedule = "cosine" if options.setting == "mm22" else "constant"
     known("--schedule", options.schedule, SCHEDULES)

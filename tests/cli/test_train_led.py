@@ -233,7 +233,6 @@ def test_contradictions_are_told_before_data_are_read(tmp_path, options, word):
 @pytest.mark.parametrize("words, said", [
     (["--finetune", "p.txt", "--data", "synthetic"], "--data has no meaning with --finetune"),
     (["--finetune", "p.txt", "--steps", 5], "--steps has no meaning"),
-    (["--finetune", "p.txt"], "--init"),
     (["--finetune", "p.txt", "--init", "w", "--align-lr", 0], "--align-lr"),
     (["--finetune", "p.txt", "--init", "w", "--align-steps", 0, "--aux-steps", 0], "both 0"),
     (["--finetune", "p.txt", "--init", "w", "--schedule", "halving"], "--schedule"),
@@ -258,3 +257,13 @@ def test_other_weights_are_refused(restore, tmp_path, pairs):
     status, _, err = restore("train", "led", "-o", tmp_path / "run", "--finetune", pairs,
                              "--init", other(tmp_path, "liif"))
     assert status == ExitStatus.WEIGHTS and "RAW denoiser" in err
+
+
+@pytest.mark.parametrize("init", [(), ("--init", "led-compact")])
+def test_the_shipped_weights_are_fine_tuned_by_name_or_without(restore, engine, tmp_path, pairs,
+                                                              init):
+    status, _, err = restore("train", "led", "--finetune", pairs, *init, "-o", tmp_path / "run",
+                             "--align-steps", 1, "--aux-steps", 0, "--patch", 16, "--device", "cpu")
+    assert status == ExitStatus.OK, err
+    weights = files.read(tmp_path / "run" / "weights.safetensors")
+    assert weights.config["channels"] == 16 and weights.metadata["licence"] == "Apache-2.0"
