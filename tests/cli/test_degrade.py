@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from processes import begin
 
 from restore_cli.training.degradations import blur, blur_kernels
 
@@ -202,6 +205,30 @@ def test_a_dry_run_writes_nothing(restore, tmp_path):
     status, stdout, _ = restore("degrade", "vsr", tmp_path / "clip", "-o", tmp_path / "out",
                                 "--dry-run")
     assert status == 0 and "002.png" in stdout and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("sent, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_leaves_whole_frames_and_is_finished_later(restore, tmp_path, sent, status):
+    clip, out = tmp_path / "clip", tmp_path / "out"
+    made = frames(clip, 1, (240, 320))
+    for number in range(2, 400):
+        (clip / f"{number:03d}.png").symlink_to(clip / "001.png")
+    process = begin("degrade", "vsr", str(clip), "-o", str(out), "--json", stdout=subprocess.PIPE)
+    for _ in range(3):  # the kernel, and two frames
+        assert process.stdout.readline()
+    process.send_signal(sent)
+    _, stderr = process.communicate()
+    assert process.returncode == status, stderr
+    found = tree(out / LOW)
+    assert 2 <= len(found) < 399 and not [name for name in tree(out) if ".restore-" in name]
+    for path in clip.glob("*.png"):
+        if int(path.stem) > len(found) + 2:
+            path.unlink()
+    assert restore("degrade", "vsr", clip, "-o", out, "--skip-existing")[0] == 0
+    expected = blur.low_resolution(made[0], blur_kernels.gaussian(1.2))
+    results = [pixels(path) for path in (out / LOW / "clip").iterdir()]
+    assert len(results) == len(found) + 2
+    assert all(np.array_equal(result, expected) for result in results)
 
 
 @pytest.mark.parametrize("sigma, inside", [("1.5", 58.0), ("1.6", 51.0)])
