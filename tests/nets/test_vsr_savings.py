@@ -129,3 +129,19 @@ def test_parts_of_the_full_network(engine, golden):
     u8 = np.clip(np.rint(out.numpy()[0].transpose(1, 2, 0) * np.float32(255)), 0, 255)
     off = np.abs(u8 - case["recons_u8_hwc"])
     assert off.max() <= 1 and (off > 0).mean() <= 5e-4
+
+
+def test_fusion_by_tiles(engine):
+    """A tile's share, from a window of the features, with a halo of 1 pixel for the sum."""
+    import jittor as jt
+
+    from restore_cli.nets.vsr.warp import Place
+
+    net = recipe.network(recipe.SMALL)
+    x, flow = recipe.noise(1, 1, 16, 30, 40), np.clip(2 * recipe.noise(2, 1, 2, 30, 40), -4, 4)
+    with jt.no_grad():
+        whole = net.fusion_term(3, jt.array(x), jt.array(flow)).numpy()
+        part = jt.array(np.ascontiguousarray(x[:, :, 3:27, 10:40]))
+        tile = net.fusion_term(3, part, jt.array(np.ascontiguousarray(flow[:, :, 9:21, 20:40])),
+                               Place((30, 40), (3, 10), (9, 20))).numpy()
+    assert recipe.error(tile[:, :, 1:-1, 1:], whole[:, :, 10:20, 21:]) < EXACT

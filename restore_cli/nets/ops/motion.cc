@@ -147,26 +147,45 @@ INLINE Sample sample(float position, int64_t size, bool border) {
   return s;
 }
 
+// What is sampled and where to: maps that are windows of frames. Positions are pixels of the
+// frame, the size of the flow is that of the result.
+struct Warp {
+  int64_t count, channels, rows, columns;  // of the result
+  int64_t height, width, top, left;        // of the sampled map, and its place in the frame
+  int64_t frame_height, frame_width, target_top, target_left;
+  bool border;
+  float valid;
+  int64_t source() const { return height * width; }
+  int64_t target() const { return rows * columns; }
+  int64_t bands() const;
+};
+
+// The place of a pixel pair of the frame in a window; what a caller left out must not be read.
+INLINE int64_t local(int64_t base, int64_t start, int64_t size) {
+  return std::max<int64_t>(0, std::min(base - start, size - 2));
+}
+
 // The samples of a band of rows. Corners are numbered row by row.
 constexpr int64_t BAND = 8;
+inline int64_t Warp::bands() const { return (rows + BAND - 1) / BAND; }
 struct Table {
   std::vector<int32_t> base;
   std::vector<float> weight[4], right[4], down[4];
 
-  Table(const Size& s, const float* flow, int64_t n, int64_t y0, int64_t y1, bool border,
-        float valid, bool slopes) : base((y1 - y0) * s.width) {
+  Table(const Warp& s, const float* flow, int64_t n, int64_t y0, int64_t y1, bool slopes)
+      : base((y1 - y0) * s.columns) {
     for (int i = 0; i < 4; i++) {
       weight[i].resize(base.size());
       if (slopes) right[i].resize(base.size()), down[i].resize(base.size());
     }
     for (int64_t y = y0; y < y1; y++) {
-      for (int64_t x = 0; x < s.width; x++) {
-        const float* f = flow + 2 * n * s.plane() + y * s.width + x;
-        const Sample a = sample(x + f[0], s.width, border);
-        const Sample b = sample(y + f[s.plane()], s.height, border);
-        const float mask = a.inside * b.inside >= valid;
-        const int64_t p = (y - y0) * s.width + x;
-        base[p] = b.base * s.width + a.base;
+      for (int64_t x = 0; x < s.columns; x++) {
+        const float* f = flow + 2 * n * s.target() + y * s.columns + x;
+        const Sample a = sample(s.target_left + x + f[0], s.frame_width, s.border);
+        const Sample b = sample(s.target_top + y + f[s.target()], s.frame_height, s.border);
+        const float mask = a.inside * b.inside >= s.valid;
+        const int64_t p = (y - y0) * s.columns + x;
+        base[p] = local(b.base, s.top, s.height) * s.width + local(a.base, s.left, s.width);
         for (int i = 0; i < 4; i++) {
           weight[i][p] = mask * b.weight[i / 2] * a.weight[i % 2];
           if (!slopes) continue;
@@ -180,29 +199,28 @@ struct Table {
 
 struct Corners {
   int64_t offset[4];
-  explicit Corners(const Size& s) {
+  explicit Corners(const Warp& s) {
     const int64_t right = s.width > 1, down = s.height > 1 ? s.width : 0;
     const int64_t made[4] = {0, right, down, down + right};
     std::copy(made, made + 4, offset);
   }
 };
 
-inline void warp(const Size& s, const float* x, const float* flow, bool border, float valid,
-                 float* out) {
+inline void warp(const Warp& s, const float* x, const float* flow, float* out) {
   const Corners corners(s);
   const int64_t o1 = corners.offset[1], o2 = corners.offset[2], o3 = corners.offset[3];
-  const int64_t bands = (s.height + BAND - 1) / BAND;
+  const int64_t bands = s.bands();
   #pragma omp parallel for
   for (int64_t task = 0; task < s.count * bands; task++) {
-    const int64_t n = task / bands, y0 = task % bands * BAND, y1 = std::min(y0 + BAND, s.height);
-    const Table t(s, flow, n, y0, y1, border, valid, false);
+    const int64_t n = task / bands, y0 = task % bands * BAND, y1 = std::min(y0 + BAND, s.rows);
+    const Table t(s, flow, n, y0, y1, false);
     const int64_t pixels = t.base.size();
     const int32_t* base = t.base.data();
     const float *w0 = t.weight[0].data(), *w1 = t.weight[1].data(), *w2 = t.weight[2].data(),
                 *w3 = t.weight[3].data();
     for (int64_t c = 0; c < s.channels; c++) {
-      const float* plane = x + (n * s.channels + c) * s.plane();
-      float* to = out + (n * s.channels + c) * s.plane() + y0 * s.width;
+      const float* plane = x + (n * s.channels + c) * s.source();
+      float* to = out + (n * s.channels + c) * s.target() + y0 * s.columns;
       for (int64_t p = 0; p < pixels; p++) {
         const float* v = plane + base[p];
         to[p] = w0[p] * v[0] + w1[p] * v[o1] + w2[p] * v[o2] + w3[p] * v[o3];
@@ -211,23 +229,23 @@ inline void warp(const Size& s, const float* x, const float* flow, bool border, 
   }
 }
 
-inline void warp_gradients(const Size& s, const float* grad, const float* x, const float* flow,
-                           bool border, float valid, float* to_x, float* to_flow) {
+inline void warp_gradients(const Warp& s, const float* grad, const float* x, const float* flow,
+                           float* to_x, float* to_flow) {
   const Corners corners(s);
   const int64_t o1 = corners.offset[1], o2 = corners.offset[2], o3 = corners.offset[3];
-  const int64_t bands = (s.height + BAND - 1) / BAND;
+  const int64_t bands = s.bands();
   #pragma omp parallel for
   for (int64_t task = 0; task < s.count * bands; task++) {
-    const int64_t n = task / bands, y0 = task % bands * BAND, y1 = std::min(y0 + BAND, s.height);
-    const Table t(s, flow, n, y0, y1, border, valid, true);
+    const int64_t n = task / bands, y0 = task % bands * BAND, y1 = std::min(y0 + BAND, s.rows);
+    const Table t(s, flow, n, y0, y1, true);
     const int64_t pixels = t.base.size();
-    float* right = to_flow + 2 * n * s.plane() + y0 * s.width;
-    float* down = right + s.plane();
+    float* right = to_flow + 2 * n * s.target() + y0 * s.columns;
+    float* down = right + s.target();
     std::memset(right, 0, pixels * sizeof(float));
     std::memset(down, 0, pixels * sizeof(float));
     for (int64_t c = 0; c < s.channels; c++) {
-      const float* plane = x + (n * s.channels + c) * s.plane();
-      const float* g = grad + (n * s.channels + c) * s.plane() + y0 * s.width;
+      const float* plane = x + (n * s.channels + c) * s.source();
+      const float* g = grad + (n * s.channels + c) * s.target() + y0 * s.columns;
       for (int64_t p = 0; p < pixels; p++) {
         const float* v = plane + t.base[p];
         right[p] += g[p] * (t.right[0][p] * v[0] + t.right[1][p] * v[o1] + t.right[2][p] * v[o2]
@@ -244,15 +262,15 @@ inline void warp_gradients(const Size& s, const float* grad, const float* x, con
   for (int64_t task = 0; task < s.count * groups; task++) {
     const int64_t n = task / groups, c0 = task % groups * GROUP,
                   c1 = std::min(c0 + GROUP, s.channels);
-    std::memset(to_x + (n * s.channels + c0) * s.plane(), 0,
-                (c1 - c0) * s.plane() * sizeof(float));
-    for (int64_t y0 = 0; y0 < s.height; y0 += BAND) {
-      const int64_t y1 = std::min(y0 + BAND, s.height);
-      const Table t(s, flow, n, y0, y1, border, valid, false);
+    std::memset(to_x + (n * s.channels + c0) * s.source(), 0,
+                (c1 - c0) * s.source() * sizeof(float));
+    for (int64_t y0 = 0; y0 < s.rows; y0 += BAND) {
+      const int64_t y1 = std::min(y0 + BAND, s.rows);
+      const Table t(s, flow, n, y0, y1, false);
       const int64_t pixels = t.base.size();
       for (int64_t c = c0; c < c1; c++) {
-        float* plane = to_x + (n * s.channels + c) * s.plane();
-        const float* g = grad + (n * s.channels + c) * s.plane() + y0 * s.width;
+        float* plane = to_x + (n * s.channels + c) * s.source();
+        const float* g = grad + (n * s.channels + c) * s.target() + y0 * s.columns;
         for (int64_t p = 0; p < pixels; p++) {
           float* v = plane + t.base[p];
           v[0] += g[p] * t.weight[0][p];

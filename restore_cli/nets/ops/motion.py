@@ -24,13 +24,16 @@ _SIZE = """
 """
 _CORRELATE = _SIZE + "correlate(size, in0_p, in1_p, out0_p);"
 _CORRELATE_GRADIENTS = _SIZE + "correlate_gradients(size, in2_p, in0_p, in1_p, out0_p, out1_p);"
-_WARP = _SIZE + """
-  warp(size, in0_p, in1_p, data["border"] != 0, (float)data["valid"], out0_p);
+_PLACE = """
+  using namespace restore_motion;
+  auto told = [&](const char* name) { return (int64_t)data[name]; };
+  const Warp call = {
+      in0_shape0, in0_shape1, in1_shape2, in1_shape3, in0_shape2, in0_shape3, told("top"),
+      told("left"), told("frame_height"), told("frame_width"), told("target_top"),
+      told("target_left"), told("border") != 0, (float)data["valid"]};
 """
-_WARP_GRADIENTS = _SIZE + """
-  warp_gradients(size, in2_p, in0_p, in1_p, data["border"] != 0, (float)data["valid"], out0_p,
-                 out1_p);
-"""
+_WARP = _PLACE + "warp(call, in0_p, in1_p, out0_p);"
+_WARP_GRADIENTS = _PLACE + "warp_gradients(call, in2_p, in0_p, in1_p, out0_p, out1_p);"
 
 
 def usable() -> bool:
@@ -44,9 +47,13 @@ def correlation(first: jt.Var, second: jt.Var) -> jt.Var:
     return _Correlation.apply(first, second)
 
 
-def warp(x: jt.Var, flow: jt.Var, border: bool, valid: float) -> jt.Var:
+def warp(x: jt.Var, flow: jt.Var, border: bool, valid: float, frame: tuple[int, int],
+         source: tuple[int, int] = (0, 0), target: tuple[int, int] = (0, 0)) -> jt.Var:
     """See `nets.vsr.warp.warp`; `valid` is the least share of a sample's weight inside."""
-    return _Warp.apply(x, flow, border, valid)
+    return _Warp.apply(x, flow, {
+        "border": int(border), "valid": valid, "top": source[0], "left": source[1],
+        "frame_height": frame[0], "frame_width": frame[1], "target_top": target[0],
+        "target_left": target[1]})
 
 
 class _Correlation(jt.Function):
@@ -62,15 +69,14 @@ class _Correlation(jt.Function):
 
 
 class _Warp(jt.Function):
-    def execute(self, x, flow, border, valid):
-        self._saved, self._rule = (x.detach(), flow.detach()), {"border": int(border),
-                                                                "valid": valid}
-        return _code([x.shape], _WARP, [x, flow], **self._rule)[0]
+    def execute(self, x, flow, rule):
+        self._saved, self._rule = (x.detach(), flow.detach()), rule
+        return _code([(*x.shape[:2], *flow.shape[2:])], _WARP, [x, flow], **rule)[0]
 
     def grad(self, grad):
         x, flow = self._saved
         return (*_code([x.shape, flow.shape], _WARP_GRADIENTS, [x, flow, grad.detach()],
-                       **self._rule), None, None)
+                       **self._rule), None)
 
 
 def _code(shapes: Sequence[Sequence[int]], source: str, inputs: Sequence[jt.Var],

@@ -15,7 +15,7 @@ from jittor import nn
 from restore_cli.errors import WeightsError
 from restore_cli.nets.base import Network, conv, expect
 from restore_cli.nets.vsr import kernel, pwc, recons, shapes, tail
-from restore_cli.nets.vsr.warp import warp
+from restore_cli.nets.vsr.warp import Place, warp
 
 
 @dataclass(frozen=True)
@@ -134,22 +134,24 @@ class Vsr(Network):
         flows = list(flows)
         flows.insert(self.centre, None)
         total = self.fusion_conv[0].bias.reshape(1, -1, 1, 1)
-        for place, (x, flow) in enumerate(zip(features, flows, strict=True)):
-            total = total + self.fusion_term(place, x, flow)
+        for index, (x, flow) in enumerate(zip(features, flows, strict=True)):
+            total = total + self.fusion_term(index, x, flow)
         return total
 
-    def fusion_term(self, place: int, features: jt.Var, flow: jt.Var | None) -> jt.Var:
+    def fusion_term(self, index: int, features: jt.Var, flow: jt.Var | None,
+                    place: Place | None = None) -> jt.Var:
         """One frame's share of `fuse`, which is the sum of these and of the bias.
 
         Upstream convolves all frames' features side by side; in the sum, one is alive at a time.
 
         Args:
-            place: of the frame in the window.
+            index: of the frame in the window.
             flow: from the middle frame to it; None for that one itself.
+            place: as for `warp`, where the frame is treated by tiles.
         """
         feat = self._config["n_feat"]
-        moved = features if flow is None else warp(features, flow, border=True)
-        weight = self.fusion_conv[0].weight[:, place * feat:(place + 1) * feat]
+        moved = features if flow is None else warp(features, flow, True, place)
+        weight = self.fusion_conv[0].weight[:, index * feat:(index + 1) * feat]
         return nn.conv2d(moved, weight, padding=1)
 
     def reconstruct(self, fused, frame):

@@ -18,7 +18,15 @@ def forms(engine):
     if not motion.usable():
         pytest.skip("no operators on this machine")
     return {"correlation": (warp.correlation_plain, motion.correlation),
-            "warp": (warp.warp_plain, lambda *args: motion.warp(*args, warp.VALID))}
+            "warp": (warp.warp_plain, _fused)}
+
+
+def _fused(x, flow, border, place=None):
+    from restore_cli.nets.ops import motion
+    from restore_cli.nets.vsr import warp
+
+    place = place or warp.Place(tuple(x.shape[2:]))
+    return motion.warp(x, flow, border, warp.VALID, place.frame, place.source, place.target)
 
 
 def _values(seed, *shape):
@@ -100,6 +108,35 @@ def test_at_the_border(forms, border):
     for form in forms["warp"]:
         np.testing.assert_allclose(form(x, jt.array(flow), border).numpy().ravel(), expected,
                                    atol=1e-6)
+
+
+# Rows and columns of the sampled map, then of the flow; a frame of 24 by 30.
+WINDOWS = [((0, 24, 0, 30), (5, 13, 7, 20)), ((2, 20, 3, 27), (9, 12, 10, 19)),
+           ((0, 14, 16, 30), (0, 7, 24, 30)), ((10, 24, 0, 12), (18, 24, 0, 4))]
+
+
+@pytest.mark.parametrize("border", [True, False])
+@pytest.mark.parametrize("source,target", WINDOWS)
+def test_tiles_are_the_whole_cut_up(forms, border, source, target):
+    """To the last bit, gradients too; the flow reaches up to six pixels."""
+    import jittor as jt
+
+    from restore_cli.nets.vsr import warp
+
+    x = np.random.default_rng(1).standard_normal((2, 5, 24, 30)).astype(np.float32)
+    flow = np.clip(3 * np.random.default_rng(2).standard_normal((2, 2, 24, 30)), -6, 6)
+    flow = flow.astype(np.float32)
+
+    def cut(values, window):
+        return np.ascontiguousarray(values[..., window[0]:window[1], window[2]:window[3]])
+
+    place = warp.Place((24, 30), source[::2], target[::2])
+    whole = _fused(jt.array(x), jt.array(flow), border).numpy()
+    inputs = jt.array(cut(x, source)), jt.array(cut(flow, target))
+    probe = np.random.default_rng(3).standard_normal(cut(whole, target).shape).astype(np.float32)
+    made = _compare(forms["warp"], inputs, jt.array(probe), (border, place))
+    np.testing.assert_array_equal(made[0], cut(whole, target))
+    assert np.abs(made[0]).max() > 0
 
 
 def test_gradients_repeat_to_the_last_bit(forms):
