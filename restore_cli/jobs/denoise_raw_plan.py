@@ -14,6 +14,8 @@ from restore_cli.pipeline import memory
 LARGEST_TILE, SMALLEST_TILE = 1024, 16
 """Packed pixels."""
 
+_FUSED = 2  # times as large for the CPU operator: 12 megapixels at once, no halo computed twice
+
 MOSAIC = 2
 """Bytes of a stored sample."""
 
@@ -82,8 +84,9 @@ def choose(model: Cost, layout: Layout, shape: tuple[int, int], room: int,
     if asked is not None:
         memory.check_tile(2 * asked, lambda side: takes(side // 2), room)  # as the user said it
         return asked, asked
+    most = LARGEST_TILE * (1 if model.operator is None else _FUSED)
     side = memory.choose_tile(takes, room, smallest=SMALLEST_TILE, step=16,
-                              largest=max(SMALLEST_TILE, min(LARGEST_TILE, max(shape))))
+                              largest=max(SMALLEST_TILE, min(most, max(shape))))
     rows, columns = (denoise_raw_tiles.even(length, side, layout) for length in shape)
     return rows, columns
 
