@@ -91,6 +91,8 @@ def test_fusion_is_a_sum(engine):
         results.append([value.numpy() for value in (made, *grads)])
     for expected, got in zip(*results, strict=True):
         assert recipe.error(got, expected) < EXACT
+    with jt.no_grad():  # and as one operator
+        assert recipe.error(net.fuse(features, flows), results[0][0]) < EXACT
 
 
 def test_a_film_frame_by_frame(engine, golden):

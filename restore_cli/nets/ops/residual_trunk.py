@@ -154,6 +154,22 @@ _INFERENCE = r"""
   plan->str.wait();
 """
 
+# Maps, their weights, the bias.
+_SUM = r"""
+  auto plan = trunk_plan(in0_shape0, in0_shape1, in0_shape2, in0_shape3, data["winograd"] != 0,
+                         false);
+  int maps = (int)data["maps"];
+  auto at = [&](int i) { return _inputs[i]->mem_ptr; };
+  std::vector<float> nothing(in0_shape1, 0.f);
+  std::memset(plan->a.get_data_handle(), 0, plan->size * sizeof(float));
+  for (int i = 0; i < maps; i++) {
+    plan->reorder_into(plan->over(plan->plain, at(i)), plan->b);
+    plan->forward(plan->b, plan->a, at(maps + i), i ? nothing.data() : at(2 * maps), false);
+  }
+  plan->reorder_into(plan->a, plan->over(plan->plain, out0_p));
+  plan->str.wait();
+"""
+
 # Slot 2r of `saved` is block r's input, slot 2r + 1 its hidden activation.
 _FORWARD = r"""
   auto plan = trunk_plan(in0_shape0, in0_shape1, in0_shape2, in0_shape3, false, true);
@@ -220,6 +236,22 @@ def trunk(x: jt.Var, weights: Sequence[jt.Var]) -> jt.Var:
         return _code([x.shape], _INFERENCE, [x, *weights],
                      {"blocks": len(weights) // 4, "winograd": int(winograd)})[0]
     return _Trunk.apply(x, *weights)
+
+
+def convolution_sum(maps: Sequence[jt.Var], weights: Sequence[jt.Var], bias: jt.Var) -> jt.Var:
+    """The sum of 3x3 convolutions of several maps, in the same layout; without gradients.
+
+    Args:
+        maps: (N, C, H, W) each, C a multiple of 16.
+        weights: (C, C, 3, 3) for each map.
+        bias: (C,).
+
+    Returns:
+        (N, C, H, W).
+    """
+    winograd = os.environ.get("RESTORE_WINOGRAD") != "0"
+    return _code([maps[0].shape], _SUM, [*maps, *weights, bias],
+                 {"maps": len(maps), "winograd": int(winograd)})[0]
 
 
 class _Trunk(jt.Function):

@@ -14,6 +14,7 @@ from jittor import nn
 
 from restore_cli.errors import WeightsError
 from restore_cli.nets.base import Network, conv, expect
+from restore_cli.nets.ops import residual_trunk
 from restore_cli.nets.vsr import kernel, pwc, recons, shapes, tail
 from restore_cli.nets.vsr.warp import Place, warp
 
@@ -133,6 +134,12 @@ class Vsr(Network):
         """
         flows = list(flows)
         flows.insert(self.centre, None)
+        if jt.flags.no_grad and residual_trunk.usable(self._config["n_feat"]):
+            moved = [x if flow is None else warp(x, flow, border=True)
+                     for x, flow in zip(features, flows, strict=True)]
+            return residual_trunk.convolution_sum(
+                moved, [self._fusion_weight(i) for i in range(len(moved))],
+                self.fusion_conv[0].bias)
         total = self.fusion_conv[0].bias.reshape(1, -1, 1, 1)
         for index, (x, flow) in enumerate(zip(features, flows, strict=True)):
             total = total + self.fusion_term(index, x, flow)
@@ -149,10 +156,12 @@ class Vsr(Network):
             flow: from the middle frame to it; None for that one itself.
             place: as for `warp`, where the frame is treated by tiles.
         """
-        feat = self._config["n_feat"]
         moved = features if flow is None else warp(features, flow, True, place)
-        weight = self.fusion_conv[0].weight[:, index * feat:(index + 1) * feat]
-        return nn.conv2d(moved, weight, padding=1)
+        return nn.conv2d(moved, self._fusion_weight(index), padding=1)
+
+    def _fusion_weight(self, index: int) -> jt.Var:
+        feat = self._config["n_feat"]
+        return self.fusion_conv[0].weight[:, index * feat:(index + 1) * feat]
 
     def reconstruct(self, fused, frame):
         """The enlarged frame from the fused features and the frame (N, 3, H, W) itself."""

@@ -61,6 +61,25 @@ def test_gradients_equal_plain(engine, shape):
         np.testing.assert_allclose(got, expected, atol=2e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("shape", [(1, 16, 1, 1), (2, 32, 9, 13), (1, 64, 20, 17)])
+@pytest.mark.parametrize("winograd", ["0", "1"])
+@pytest.mark.parametrize("maps", [1, 4])
+def test_sum_of_convolutions(engine, monkeypatch, shape, winograd, maps):
+    import jittor as jt
+    from jittor import nn
+
+    monkeypatch.setenv("RESTORE_WINOGRAD", winograd)
+    ops, x, weights, _ = _case(engine, *shape, 2)
+    inputs, kernels, bias = [x * (i + 1) for i in range(maps)], weights[::2][:maps], weights[1]
+    with jt.no_grad():
+        expected = bias.reshape(1, -1, 1, 1)
+        for one, kernel in zip(inputs, kernels, strict=True):
+            expected = expected + nn.conv2d(one, kernel, padding=1)
+        expected = expected.numpy()
+        got = ops.convolution_sum(inputs, kernels, bias).numpy()
+    np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
+
+
 def test_changed_weights_are_seen(engine):
     import jittor as jt
 
