@@ -18,6 +18,9 @@ _KEPT = 20  # damaged frames that are named one by one
 # Codecs that do not say where 4:2:0 chroma sits. It is left, as in what they were made from;
 # left unsaid, libswscale would take it to be central and move colours by half a pixel.
 _UNSITED = {"ffv1", "vp8", "huffyuv", "ffvhuff", "utvideo", "magicyuv"}
+# libswscale's bicubic, full_chroma_int, full_chroma_inp and accurate_rnd, as numbers because
+# PyAV 17 has names for the first alone.
+_SCALING = 0x4 | 0x2000 | 0x4000 | 0x40000
 
 
 class Decoder:
@@ -202,7 +205,7 @@ class Decoder:
         return None
 
     def _rgb(self, picture: Any) -> np.ndarray:
-        from av.video.reformatter import Interpolation, VideoReformatter
+        from av.video.reformatter import VideoReformatter
 
         if self._scaler is None:
             self._scaler = VideoReformatter()
@@ -219,8 +222,7 @@ class Decoder:
             format="rgb48le" if self.info.deep else "rgb24",
             src_colorspace=video_color.scaler_matrix(colour.used) if yuv else None,
             src_color_range=(full or colour.range or 1) if yuv else None, dst_color_range=2,
-            interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND
-            | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP)
+            interpolation=_SCALING)
         return turned(converted.to_ndarray(), self.info.turn)
 
 

@@ -117,7 +117,8 @@ def test_a_real_pipe_between_two_programs(tmp_path):
                                 "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"],
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     got = []
-    reader = threading.Thread(target=lambda: got.append(process.stdout.read()))
+    reader = threading.Thread(target=lambda: got.append(process.stdout.read()),
+                              daemon=True)
     reader.start()
     with open_target("-", film.info, (64, 48), stdout=process.stdin, kind="nut") as writer:
         frames = list(film)
