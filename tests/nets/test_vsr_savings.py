@@ -35,16 +35,16 @@ def test_tail(engine, config, size):
         assert recipe.error(inside, expected) > 1e-3
 
 
-@pytest.mark.parametrize("side", range(4))
-def test_tail_of_a_tile(engine, side):
-    """A tile at one side of the picture, cut from it with a halo of 2 pixels elsewhere."""
+@pytest.mark.parametrize("sides", [{0}, {1}, {2}, {3}, {0, 2}, {1, 2}, {1, 3}, {0, 1}, set()])
+def test_tail_of_a_tile(engine, sides):
+    """A tile at some sides of the picture, cut from it with a halo of 2 pixels elsewhere."""
     import jittor as jt
 
     net = recipe.network(recipe.SMALL)
     x = recipe.noise(2, 1, 16, 20, 22)
-    ends = tuple(i == side for i in range(4))
-    rows = slice(0 if side == 0 else 5, 20 if side == 1 else 14)
-    columns = slice(0 if side == 2 else 6, 22 if side == 3 else 17)
+    ends = tuple(side in sides for side in range(4))
+    rows = slice(0 if ends[0] else 5, 20 if ends[1] else 14)
+    columns = slice(0 if ends[2] else 6, 22 if ends[3] else 17)
     with jt.no_grad():
         made = net.compose_tail()
         whole = net.tail(jt.array(x)).numpy()
@@ -147,3 +147,43 @@ def test_fusion_by_tiles(engine):
         tile = net.fusion_term(3, part, jt.array(np.ascontiguousarray(flow[:, :, 9:21, 20:40])),
                                Place((30, 40), (3, 10), (9, 20))).numpy()
     assert recipe.error(tile[:, :, 1:-1, 1:], whole[:, :, 10:20, 21:]) < EXACT
+
+
+def _tile(net, features, flows, keep, halo):
+    """Rows and columns `keep` of the picture's detail, all of it computed from a window."""
+    from restore_cli.nets.vsr.warp import Place
+
+    sides = tuple(features[0].shape[2:])
+    read = [(max(0, a - halo), min(side, b + halo))
+            for (a, b), side in zip(keep, sides, strict=True)]
+    (y0, y1), (x0, x1) = read
+    near = max(0, y0 - 9), max(0, x0 - 9)  # the flows reach less than nine pixels
+    place = Place(sides, near, (y0, x0))
+    total = net.fuse([x[:, :, near[0]:y1 + 10, near[1]:x1 + 10] for x in features],
+                     [flow[:, :, y0:y1, x0:x1] for flow in flows], place)
+    ends = (y0 == 0, y1 == sides[0], x0 == 0, x1 == sides[1])
+    made = net.quick_tail(net.recons_net(total), net.compose_tail(), ends).numpy()
+    (ky0, ky1), (kx0, kx1) = keep
+    return made[:, :, 4 * (ky0 - y0):4 * (ky1 - y0), 4 * (kx0 - x0):4 * (kx1 - x0)]
+
+
+@pytest.mark.parametrize("fused", ["1", "0"])
+def test_the_halo_is_the_smallest(engine, monkeypatch, fused):
+    """Tiles inside and at the border are exact with it, and visibly not with a pixel less."""
+    import jittor as jt
+
+    from restore_cli.nets.vsr.shapes import halo
+
+    monkeypatch.setenv("RESTORE_FUSED", fused)
+    assert halo({}) == 43 and halo(recipe.SMALL) == 7
+    net = recipe.network(recipe.SMALL)
+    features = [jt.array(recipe.noise(i, 1, 16, 40, 44)) for i in range(5)]
+    flows = [jt.array(np.clip(2 * recipe.noise(10 + i, 1, 2, 40, 44), -8, 8)) for i in range(4)]
+    keeps = [((0, 16), (0, 16)), ((12, 28), (14, 30)), ((24, 40), (14, 30)), ((24, 40), (28, 44))]
+    with jt.no_grad():
+        whole = net.tail(net.recons_net(net.fuse(features, flows))).numpy()
+        for keep in keeps:
+            (a, b), (c, d) = keep
+            expected = whole[:, :, 4 * a:4 * b, 4 * c:4 * d]
+            assert recipe.error(_tile(net, features, flows, keep, 7), expected) < EXACT
+            assert recipe.error(_tile(net, features, flows, keep, 6), expected) > 3 * EXACT

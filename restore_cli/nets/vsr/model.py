@@ -125,24 +125,31 @@ class Vsr(Network):
         """Features (N, C, H, W) of frames (N, 3, H, W); the same in every window."""
         return self.extra_feat(self.in_conv(frame))
 
-    def fuse(self, features: Sequence[jt.Var], flows: Sequence[jt.Var]) -> jt.Var:
-        """The features of a window as one map.
+    def fuse(self, features: Sequence[jt.Var], flows: Sequence[jt.Var],
+             place: Place | None = None) -> jt.Var:
+        """The features of a window of frames as one map, (N, C, h, w) as the flows.
 
         Args:
             features: (N, C, H, W) of each frame.
-            flows: (N, 2, H, W) from the middle frame to each other one, in their order.
+            flows: (N, 2, h, w) from the middle frame to each other one, in their order.
+            place: as for `warp`, where the frames are treated by tiles.
         """
-        flows = list(flows)
+        features, flows = list(features), list(flows)
+        if place is not None:
+            top, left = (b - a for a, b in zip(place.source, place.target, strict=True))
+            height, width = flows[0].shape[2:]
+            features[self.centre] = features[self.centre][:, :, top:top + height,
+                                                          left:left + width]
         flows.insert(self.centre, None)
         if jt.flags.no_grad and residual_trunk.usable(self._config["n_feat"]):
-            moved = [x if flow is None else warp(x, flow, border=True)
+            moved = [x if flow is None else warp(x, flow, True, place)
                      for x, flow in zip(features, flows, strict=True)]
             return residual_trunk.convolution_sum(
                 moved, [self._fusion_weight(i) for i in range(len(moved))],
                 self.fusion_conv[0].bias)
         total = self.fusion_conv[0].bias.reshape(1, -1, 1, 1)
         for index, (x, flow) in enumerate(zip(features, flows, strict=True)):
-            total = total + self.fusion_term(index, x, flow)
+            total = total + self.fusion_term(index, x, flow, place)
         return total
 
     def fusion_term(self, index: int, features: jt.Var, flow: jt.Var | None,
@@ -153,8 +160,9 @@ class Vsr(Network):
 
         Args:
             index: of the frame in the window.
+            features: all that is asked for of the middle frame, else as for `warp`.
             flow: from the middle frame to it; None for that one itself.
-            place: as for `warp`, where the frame is treated by tiles.
+            place: as for `warp`, where the frames are treated by tiles.
         """
         moved = features if flow is None else warp(features, flow, True, place)
         return nn.conv2d(moved, self._fusion_weight(index), padding=1)

@@ -122,6 +122,12 @@ def stages(config: Mapping[str, Any]) -> int:
     return 0 if config["HR_in"] else config["scale"].bit_length() - 1
 
 
+def halo(config: Mapping[str, Any]) -> int:
+    """Pixels of the warped features on each side that an output pixel depends on: fusion,
+    residual blocks and the linear end. The flow depends on the whole frame."""
+    return 1 + 2 * complete(config)["recons_RBS"] + 2
+
+
 def decoder_inputs(config: Mapping[str, Any], level: int) -> int:
     """Channels that enter the dense block of a level (place in `LEVELS`)."""
     last = level == len(LEVELS) - 1
