@@ -105,6 +105,11 @@ def examine(container: Any, path: str) -> tuple[VideoInfo, list[Any]]:
         notes.append("transparency is not kept")
     if first.interlaced_frame:
         notes.append("it is interlaced: the two fields of a frame are treated as one picture")
+    if any(first.side_data.get(one) is not None for one in
+           ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS",
+            "DOVI_METADATA")):
+        notes.append("its HDR mastering and light levels are not kept; colour primaries and "
+                     "transfer are")
     colour = _colour(first, layout)
     if not layout.is_rgb and colour.matrix not in (colour.used, video_color.UNSPECIFIED):
         named = video_color.MATRICES.get(colour.matrix, f"number {colour.matrix}")

@@ -86,6 +86,13 @@ def test_interlaced_and_transparent_films_say_so(tmp_path):
     assert any("transparency" in note for note in probe(path).notes)
 
 
+def test_hdr_light_levels_that_are_not_kept_are_told(tmp_path):
+    path = made.film(tmp_path / "hdr.mkv", "-c:v", "libx265", "-preset", "ultrafast",
+                     "-x265-params", "max-cll=1000,400:log-level=none:hdr10=1", "-pix_fmt",
+                     "yuv420p10le")
+    assert any("light levels" in note for note in probe(path).notes)
+
+
 def test_files_that_are_no_films(tmp_path):
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "text.mp4").write_text("not a film at all\n" * 99)
