@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from restore_cli.jobs import denoise_raw_image
 from restore_cli.jobs.denoise_raw_image import Levels, Picture, Result, Style, levels
 from restore_cli.media import bayer
 
@@ -100,6 +101,36 @@ def test_pieces_give_what_the_whole_gives():
             for columns in (slice(0, 1), slice(1, 17), slice(17, SIZE[1])):
                 parts.put(rows, columns, clean[:, rows, columns])
         np.testing.assert_array_equal(whole.finish(), parts.finish())
+
+
+@pytest.mark.parametrize("style", [Style(), Style(True), Style(False, 0.4), Style(True, 0.4)])
+def test_blocks_give_what_one_block_gives(monkeypatch, style):
+    """Some blocks are far from white, some hold a highlight, some border on one."""
+    planes = random_planes(0, 0.015)
+    planes[:, 14:19, 8:22] = 0.03
+    planes[2, 3, 5] = 0.03
+    noisy, clean = picture(planes, 50), random_planes(-0.1, 1.1, seed=4).astype(np.float32)
+    columns = np.r_[3:0:-1, 0:SIZE[1], SIZE[1] - 2:SIZE[1] - 5:-1]
+    rows = np.r_[2:0:-1, 0:SIZE[0], SIZE[0] - 2]
+    made = []
+    for block in (1 << 14, 1):
+        monkeypatch.setattr(denoise_raw_image, "_BLOCK", block)
+        result = Result(noisy, levels(BLACK, WHITE, shrink=50), style)
+        result.put(slice(0, SIZE[0]), slice(0, SIZE[1]), clean)
+        made.append((result.finish(), noisy.network(rows, columns)))
+    np.testing.assert_array_equal(made[0][0], made[1][0])
+    np.testing.assert_array_equal(made[0][1], made[1][1])
+    whole = np.minimum(noisy.amplified(slice(0, SIZE[0]), slice(0, SIZE[1])), 1)
+    np.testing.assert_array_equal(made[0][1], whole[:, rows[:, None], columns])
+
+
+def test_where_no_sample_is_bright_is_known():
+    planes = np.full((4, *SIZE), 0.009)
+    planes[1, 10, 10] = 0.011
+    noisy = picture(planes, 100)
+    assert noisy.above(slice(8, 12), slice(8, 12), 1.0)
+    assert not noisy.above(slice(8, 12), slice(8, 12), 1.2)
+    assert not noisy.above(slice(8, 10), slice(0, SIZE[1]), 1.0)
 
 
 def test_highlights_come_back_from_the_original_when_the_exposure_is_kept():
