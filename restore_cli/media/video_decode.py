@@ -125,7 +125,7 @@ class Decoder:
     def _run(self, first: int | None) -> Iterator[Frame]:
         index, last = 0, None
         pictures = self._pictures()
-        if first is not None and self._start:
+        if first is not None and self._start and self._path != "-":  # a pipe cannot seek
             found = self._seek(first)
             if found is None:  # begin again from the start of the film
                 self._open()
