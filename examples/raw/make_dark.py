@@ -23,18 +23,23 @@ from restore_cli.media import bayer, raw_levels  # noqa: E402
 from restore_cli.training.datasets.raw_scenes import camera_planes  # noqa: E402
 
 RATIO, GAIN, READ, ROW, BLACK, WHITE = 100, 4.0, 6.0, 1.5, 512, 16383
+PATTERN = bayer.PATTERNS["RGGB"]
+
+
+def clean_planes() -> np.ndarray:
+    """float32 (4, h, w): the photograph as a camera sees it with all the light, white = 1."""
+    linear = (np.asarray(Image.open(HERE.parent / "photos" / "coffee.png")) / 255.0) ** 2.2
+    to_srgb = raw_levels.camera_to_srgb(np.reshape(MATRIX, (3, 3)))
+    return camera_planes(linear.astype(np.float32), PATTERN, np.linalg.inv(to_srgb),
+                         1 / np.array(NEUTRAL))
 
 
 def main() -> None:
     """Writes dark.dng beside this file."""
     rng = np.random.default_rng(4)
-    linear = (np.asarray(Image.open(HERE.parent / "photos" / "coffee.png")) / 255.0) ** 2.2
-    to_srgb = raw_levels.camera_to_srgb(np.reshape(MATRIX, (3, 3)))
-    pattern = bayer.PATTERNS["RGGB"]
-    clean = camera_planes(linear.astype(np.float32), pattern, np.linalg.inv(to_srgb),
-                          1 / np.array(NEUTRAL))
+    clean = clean_planes()
     mosaic = np.empty((2 * clean.shape[1], 2 * clean.shape[2]), np.float32)
-    bayer.unpack(clean * ((WHITE - BLACK) / RATIO), pattern, mosaic)
+    bayer.unpack(clean * ((WHITE - BLACK) / RATIO), PATTERN, mosaic)
     mosaic = rng.poisson(mosaic / GAIN) * GAIN + rng.normal(0, READ, mosaic.shape)
     mosaic += rng.normal(0, ROW, (len(mosaic), 1))
     stored = np.clip(np.rint(mosaic + BLACK), 0, WHITE).astype(np.uint16)

@@ -10,16 +10,19 @@ from PIL import Image
 
 from restore_cli.errors import ExitStatus
 from restore_cli.evaluation import metrics
+from restore_cli.media import raw
 from restore_cli.weights.store import SHIPPED, Store
 
-PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PHOTOS = EXAMPLES / "photos"
+LARGEST = {"upscale": 2_000_000, "denoise": 2_000_000, "denoise-raw": 4_000_000}
 
 
 def test_shipped_files_are_small_and_as_the_manifest_says(tmp_path):
     for name, entry in Store(tmp_path).manifest.entries.items():
         if entry.shipped:
             path = SHIPPED / entry.shipped
-            assert path.stat().st_size <= 2_000_000, name
+            assert path.stat().st_size <= LARGEST[entry.task], name
             assert len(entry.sha256) == 64, name
             assert path.with_suffix(".md").is_file(), f"{name} has no model card"
             (checked,) = Store(tmp_path).verify([name])
@@ -70,3 +73,19 @@ def test_training_goes_on_from_there(engine, restore, tmp_path):
         scores[how] = metrics.psnr(np.asarray(Image.open(target), np.float64) / 255, true / 255)
     quick, warm, cold = scores.values()
     assert warm > quick - 0.2 and warm > cold + 1
+
+
+def test_the_example_taken_in_the_dark_becomes_clean(engine, restore, tmp_path, monkeypatch):
+    """At least 5 dB of the mosaic's PSNR, and the brightness of every plane within 1 %."""
+    monkeypatch.syspath_prepend(str(EXAMPLES / "raw"))
+    import make_dark
+
+    source = EXAMPLES / "raw" / "dark.dng"
+    status, _, err = restore("denoise-raw", source, "--ratio", make_dark.RATIO, "-o",
+                             tmp_path / "clean.dng", "--device", "cpu")
+    assert status == ExitStatus.OK, err
+    true = make_dark.clean_planes()
+    noisy = np.clip(raw.read(source).planes() * make_dark.RATIO, 0, 1)
+    found = raw.read(tmp_path / "clean.dng").planes()
+    assert metrics.psnr(found, true) > metrics.psnr(noisy, true) + 5
+    np.testing.assert_allclose(found.mean((1, 2)), true.mean((1, 2)), rtol=0.01)
