@@ -107,6 +107,7 @@ def test_cuda_that_breaks_jittor_falls_back_with_one_warning(fresh, monkeypatch)
             raise DeviceError("Jittor's core could not be compiled (ended by signal 6)")
 
     monkeypatch.setattr(prepare, "ensure", ensure)
+    monkeypatch.delenv("RESTORE_DEVICE", raising=False)
     console = Listener()
     made = engines.ready(replace(fresh, cuda=gpu), "auto", console=console)
     assert made.device == "cpu"
