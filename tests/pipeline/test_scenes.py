@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from restore_cli.errors import ShapeError, UsageError
 from restore_cli.pipeline import scenes
-from restore_cli.training.datasets import photos
 
+PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
 NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 
 
@@ -20,7 +22,7 @@ def shots():
 
 
 def photograph(name):
-    with Image.open(photos.find() / name) as image:
+    with Image.open(PHOTOS / name) as image:
         return image.convert("RGB")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,8 @@ from restore_cli.training.datasets import photos
 from restore_cli.training.datasets.moving import MovingScenes
 from restore_cli.training.datasets.moving_layers import Layer, MovingScene, Pose
 from restore_cli.training.datasets.sources import ArraySource
+
+PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
 
 
 def smooth(height, width, seed=0):
@@ -158,7 +162,7 @@ def test_scenes_vary(waves):
 
 
 def test_photographs_move_too():
-    source = photos.load(min_side=64)
+    source = photos.load(PHOTOS, min_side=64)
     scene = MovingScenes(source, (96, 96), 5, speed=6).scene(3, 1)
     frames = scene.frames()
     assert frames.std() > 5
