@@ -6,8 +6,6 @@ import contextlib
 import io
 import math
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,7 +122,7 @@ class _Bench:
                                  tuple(map(cycle.rate, range(request.steps))))
 
 
-class _Subject:
+class _Subject(bench_rounds.Subject):
     """One network under test.
 
     Attributes:
@@ -158,23 +156,6 @@ class _Subject:
         self._input = jt.array(self.padded)
         for part in self._bench.request.parts:
             self.clock(part)
-
-    def clock(self, part: str) -> float:
-        """Seconds of one run of a part."""
-        work: dict[str, Callable[[], Any]] = {
-            "train": self._train, "network": self.predict, "pipeline": self._denoise}
-        begin = time.perf_counter()
-        work[part]()
-        return time.perf_counter() - begin
-
-    def predict(self):
-        """The network's output for the whole image."""
-        import jittor as jt
-
-        with jt.no_grad():
-            made = self._predicting(self._input)
-            made.sync(True)
-        return made
 
     def _train(self) -> None:
         from restore_cli.training import fit

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -192,7 +191,7 @@ class Training:
         return manipulate(np.stack(patches), Masking(), rng)
 
 
-class Worker(bench_worker.Worker):
+class Worker(bench_worker.NetworkWorker):
     """The networks in a process of their own, called step by step.
 
     Use as a context manager.
@@ -217,22 +216,6 @@ class Worker(bench_worker.Worker):
             The faster memory formats by network, for training and for prediction.
         """
         return self.ask("load", image, dict(padded))
-
-    def run(self, network: str, part: str) -> float:
-        """Seconds of one "train" or "network"."""
-        return self.ask("run", network, part)
-
-    def file(self, network: str, source: Path, target: Path) -> float:
-        """Seconds from an 8-bit file to a denoised one."""
-        return self.ask("file", network, str(source), str(target))
-
-    def outputs(self, network: str) -> np.ndarray:
-        """Output for the loaded input, with the weights given."""
-        return self.ask("outputs", network)
-
-    def losses(self, network: str) -> list[float]:
-        """Loss of each step of a training that starts from the weights given."""
-        return self.ask("losses", network)
 
 
 class _Session(bench_worker.Session):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +78,7 @@ class Bench:
         return Step(noisy, clean, index % _BRANCHES, _RATE)
 
 
-class Subject:
+class Subject(bench_rounds.Subject):
     """One network under test.
 
     Attributes:
@@ -126,23 +124,6 @@ class Subject:
                                if key not in self.work.frozen})
         for part in self.parts:
             self.clock(part)
-
-    def clock(self, part: str) -> float:
-        """Seconds of one run of a part."""
-        work: dict[str, Callable[[], Any]] = {
-            "train": self._train, "network": self.predict, "pipeline": self._denoise}
-        begin = time.perf_counter()
-        work[part]()
-        return time.perf_counter() - begin
-
-    def predict(self):
-        """The network's output for the whole frame."""
-        import jittor as jt
-
-        with jt.no_grad():
-            made = self._predicting(self._input)
-            made.sync(True)
-        return made
 
     def _tame(self, arch: str, tensors: dict[str, np.ndarray]) -> None:
         """Scales the last layer so that outputs are pictures: clipped ones compare badly."""

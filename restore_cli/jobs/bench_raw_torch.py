@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,7 @@ class Work:
     frozen: frozenset[str] = frozenset()
 
 
-class Worker(bench_worker.Worker):
+class Worker(bench_worker.NetworkWorker):
     """The networks in a process of their own, called step by step.
 
     Use as a context manager.
@@ -76,22 +75,6 @@ class Worker(bench_worker.Worker):
             "channels_last" or "contiguous" by "network part"; a file has that of "network".
         """
         return self.ask("load", list(names))
-
-    def run(self, network: str, part: str) -> float:
-        """Seconds of one "train" or "network"."""
-        return self.ask("run", network, part)
-
-    def file(self, network: str, source: Path, target: Path) -> float:
-        """Seconds from a RAW file to a DNG."""
-        return self.ask("file", network, str(source), str(target))
-
-    def outputs(self, network: str) -> np.ndarray:
-        """Output for the network's image, with the weights given."""
-        return self.ask("outputs", network)
-
-    def losses(self, network: str) -> list[float]:
-        """Loss of each step of a training that starts from the weights given."""
-        return self.ask("losses", network)
 
 
 class _Session(bench_worker.Session):

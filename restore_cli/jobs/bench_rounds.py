@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,3 +98,25 @@ def silent(console: Console) -> Console:
     made = Console(stdin=console.stdin, stdout=io.BytesIO(), stderr=console.stderr)
     made.quiet = True
     return made
+
+
+class Subject:
+    """A network under test. What inherits has `_train()`, `_denoise()`, `_predicting` (a network)
+    and `_input` (a Var)."""
+
+    def clock(self, part: str) -> float:
+        """Seconds of one run of "train", "network" or "pipeline"."""
+        work: dict[str, Callable[[], Any]] = {
+            "train": self._train, "network": self.predict, "pipeline": self._denoise}
+        begin = time.perf_counter()
+        work[part]()
+        return time.perf_counter() - begin
+
+    def predict(self):
+        """The network's output for its whole input."""
+        import jittor as jt
+
+        with jt.no_grad():
+            made = self._predicting(self._input)
+            made.sync(True)
+        return made

@@ -11,7 +11,10 @@ import importlib.util
 import multiprocessing
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from restore_cli.errors import RestoreError, UsageError
 
@@ -120,6 +123,26 @@ class Worker:
         if isinstance(answer, str) and answer.startswith("error: "):
             raise RestoreError(f"PyTorch: {answer[7:]}")
         return answer
+
+
+class NetworkWorker(Worker):
+    """A worker whose session runs and trains networks and turns files into files."""
+
+    def run(self, network: str, part: str) -> float:
+        """Seconds of one "train" or "network"."""
+        return self.ask("run", network, part)
+
+    def file(self, network: str, source: Path, target: Path) -> float:
+        """Seconds from a file to its result."""
+        return self.ask("file", network, str(source), str(target))
+
+    def outputs(self, network: str) -> np.ndarray:
+        """Output for the network's input, with the weights given."""
+        return self.ask("outputs", network)
+
+    def losses(self, network: str) -> list[float]:
+        """Loss of each step of a training that starts from the weights given."""
+        return self.ask("losses", network)
 
 
 def _serve(pipe, make: Callable[..., Session], arguments: tuple, device: str,

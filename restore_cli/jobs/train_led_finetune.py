@@ -51,9 +51,9 @@ class LedFinetune:
     align_lr: float = 1e-4
     aux_steps: int = 500
     aux_lr: float = 1e-5
-    seed: int = 2022
-    validate_every: int = 500
-    checkpoint_every: int = 100
+    seed: int = 0
+    validate_every: int = 1000
+    checkpoint_every: int = 500
     minutes: float | None = None
     resume: bool = False
     device: str = "auto"

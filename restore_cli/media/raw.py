@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from restore_cli.errors import InputError, ShapeError
+from restore_cli.errors import InputError
 from restore_cli.media import bayer, raw_colors, raw_file, raw_levels, raw_tags
 from restore_cli.media.bayer import Pattern
 from restore_cli.media.raw_file import EXTENSIONS
@@ -101,56 +101,6 @@ class Raw:
             plane /= np.float32(white - black)
         return packed
 
-    def mosaic_of(self, planes: np.ndarray, *, black: np.ndarray | float | None = None,
-                  white: np.ndarray | float | None = None,
-                  original_edge: bool = True) -> np.ndarray:
-        """The mosaic of changed planes; the reverse of `planes()`.
-
-        Args:
-            planes: float32 (4, H // 2, W // 2), black 0, white 1.
-            black, white: stored values of 0 and of 1, one number or four in plane order; None
-                takes the file's own.
-            original_edge: fill the odd last row and column, which no plane holds, from the file;
-                False repeats the last row and column of the same colours instead, which is right
-                when the planes were brightened or the file is noisy.
-
-        Returns:
-            uint16 (H, W), rounded and clipped to 0..65535.
-
-        Raises:
-            ShapeError: planes of another size.
-        """
-        low = self.black if black is None else np.broadcast_to(np.asarray(black, float), (4,))
-        high = self.white if white is None else np.broadcast_to(np.asarray(white, float), (4,))
-        height, width = self.mosaic.shape
-        if planes.shape != (4, height // 2, width // 2):
-            raise ShapeError("planes", f"(4, {height // 2}, {width // 2})", planes.shape)
-        mosaic = np.empty_like(self.mosaic)
-        for plane, (row, column), b, w in zip(planes, self.pattern.offsets, low, high,
-                                              strict=True):
-            mosaic[row:height // 2 * 2:2, column:width // 2 * 2:2] = _stored(plane, b, w)
-        if height % 2:
-            mosaic[-1] = (self._edge(height - 1, slice(0, width), low, high) if original_edge
-                          or height < 3 else mosaic[-3])
-        if width % 2:
-            mosaic[:, -1] = (self._edge(slice(0, height), width - 1, low, high) if original_edge
-                             or width < 3 else mosaic[:, -3])
-        return mosaic
-
-    def _edge(self, row: int | slice, column: int | slice, low: np.ndarray, high: np.ndarray
-              ) -> np.ndarray:
-        """One line of the file's mosaic on another scale."""
-        line = self.mosaic[row, column].astype(np.float64)
-        first = (row if isinstance(row, int) else 0, column if isinstance(column, int) else 0)
-        along = 0 if isinstance(row, slice) else 1
-        for start in (0, 1):
-            at = [first[0] % 2, first[1] % 2]
-            at[along] = start
-            i = self.pattern.offsets.index((at[0], at[1]))
-            line[start::2] = (line[start::2] - self.black[i]) / (self.white[i] - self.black[i])
-            line[start::2] = line[start::2] * (high[i] - low[i]) + low[i]
-        return np.clip(np.rint(line), 0, 65535).astype(np.uint16)
-
 
 def read(path: str | Path) -> Raw:
     """Reads a Bayer RAW file.
@@ -170,14 +120,6 @@ def read(path: str | Path) -> Raw:
         raise InputError("no such file", path=str(path).replace("\0", "\\0")) from None
     with raw_file.opened(path, tags) as opened:
         return _take(opened, path, tags)
-
-
-def _stored(plane: np.ndarray, black: float, white: float) -> np.ndarray:
-    values = plane * np.float32(white - black)
-    values += np.float32(black)
-    np.rint(values, out=values)
-    np.clip(values, 0, 65535, out=values)
-    return values.astype(np.uint16)
 
 
 def _take(opened: rawpy.RawPy, path: Path, tags: Tags) -> Raw:

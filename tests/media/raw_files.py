@@ -8,7 +8,7 @@ from fractions import Fraction
 import imagecodecs
 import numpy as np
 
-from restore_cli.media import ifd
+from restore_cli.media import bayer, ifd
 from restore_cli.media.ifd import Directory, Entry
 
 # XYZ to camera colours of a common sensor under daylight, and its neutral.
@@ -119,3 +119,21 @@ def write_dng(path, mosaic, *, pattern="RGGB", black=512, white=16383, margins=(
     body = b"II*\0\x08\0\0\0" + ifd.pack(main, 8)
     path.write_bytes(body.ljust(start, b"\0") + data)
     return path
+
+
+def mosaic_of(read, planes, *, black=None, white=None):
+    """The mosaic of changed planes, the reverse of `planes()`, rounded and cut to uint16.
+
+    The odd last row and column come from the file while the levels are its own, else from the
+    nearest ones of the same colours.
+    """
+    low = read.black if black is None else np.broadcast_to(black, 4)
+    high = read.white if white is None else np.broadcast_to(white, 4)
+    stored = planes * (high - low).reshape(4, 1, 1) + low.reshape(4, 1, 1)
+    mosaic = read.mosaic.copy()
+    bayer.unpack(np.clip(np.rint(stored), 0, 65535).astype(np.uint16), read.pattern, mosaic)
+    if black is not None:
+        height, width = mosaic.shape
+        mosaic[height // 2 * 2:] = mosaic[height // 2 * 2 - 2:][:height % 2]
+        mosaic[:, width // 2 * 2:] = mosaic[:, width // 2 * 2 - 2:][:, :width % 2]
+    return mosaic

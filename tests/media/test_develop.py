@@ -36,7 +36,7 @@ def test_untouched_is_what_libraw_makes(tmp_path, pattern):
 @pytest.mark.parametrize("black", [512, (512, 500, 530, 505)])
 def test_other_levels_give_the_same_brightness(tmp_path, black):
     read = made(tmp_path, raw_files.scene(black=530), black=black)
-    wide = read.mosaic_of(read.planes(), black=0, white=65535)
+    wide = raw_files.mosaic_of(read, read.planes(), black=0, white=65535)
     before = develop.develop(read).astype(float)
     after = develop.develop(read, wide, black=0, white=65535).astype(float)
     assert np.abs(after.mean((0, 1)) / before.mean((0, 1)) - 1).max() < 1e-3
@@ -48,7 +48,7 @@ def test_gain_is_light(tmp_path):
     darker and has the same colours."""
     read = made(tmp_path, raw_files.flat([4512, 6512, 4912, 6512]))
     whole = develop.develop(read)
-    dim = read.mosaic_of(read.planes() / 4, black=0, white=65535)
+    dim = raw_files.mosaic_of(read, read.planes() / 4, black=0, white=65535)
     again = develop.develop(read, dim, gain=4, black=0, white=65535)
     assert np.abs(again.astype(int) - whole).max() <= 0.002 * whole.max()
     assert develop.develop(read, dim, black=0, white=65535).max() < 0.7 * whole.min()
@@ -71,7 +71,7 @@ def test_neutral_light_is_grey_whatever_the_gains_say(tmp_path):
     for neutral in ((0.5, 1, 0.625), (1, 2.477, 1.462), None):
         read = made(tmp_path, neutral=neutral)
         planes = np.full((4, 24, 32), 0.1, np.float32) / read.balance.reshape(4, 1, 1)
-        picture = develop.develop(read, read.mosaic_of(planes.astype(np.float32)))
+        picture = develop.develop(read, raw_files.mosaic_of(read, planes.astype(np.float32)))
         assert np.ptp(picture.astype(int)) < 200, neutral
 
 
@@ -89,8 +89,8 @@ def test_brightness_does_not_depend_on_content(tmp_path):
 @pytest.mark.parametrize("size", [(49, 64), (48, 63), (49, 63)])
 def test_odd_edges_are_as_bright_as_the_rest(tmp_path, size):
     read = made(tmp_path, np.full(size, 600, np.uint16))
-    bright = read.mosaic_of(np.full((4, 24, size[1] // 2), 0.4, np.float32), black=0, white=65535,
-                            original_edge=False)
+    planes = np.full((4, 24, size[1] // 2), 0.4, np.float32)
+    bright = raw_files.mosaic_of(read, planes, black=0, white=65535)
     picture = develop.develop(read, bright, black=0, white=65535)
     assert picture.shape == (*size, 3)
     assert np.ptp(picture.reshape(-1, 3).astype(int), axis=0).max() <= 64
@@ -143,7 +143,7 @@ def test_real_files(shared_data, name):
     read = raw.read(shared_data / "raw" / name)
     picture = develop.develop(read)
     np.testing.assert_array_equal(picture, by_libraw(read))
-    wide = read.mosaic_of(read.planes(), black=2000, white=65535)
+    wide = raw_files.mosaic_of(read, read.planes(), black=2000, white=65535)
     again = develop.develop(read, wide, black=2000, white=65535)
     assert np.abs(again.mean((0, 1)) / picture.mean((0, 1)) - 1).max() < 2e-3
     linear = develop.linear_camera_rgb(read).mean((0, 1)) / develop.LINEAR_WHITE

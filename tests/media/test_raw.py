@@ -12,7 +12,6 @@ import pytest
 import raw_files
 from raw_files import entry
 
-from restore_cli.errors import ShapeError
 from restore_cli.media import dng, raw, raw_colors, raw_file, raw_levels
 from restore_cli.media.bayer import PATTERNS
 
@@ -34,11 +33,11 @@ def test_arrays_of_the_reference(golden, name):
     amplified = np.minimum(read.planes() * np.float32(ratio), 1)
     np.testing.assert_allclose(amplified, case["x_in"], rtol=0, atol=1e-5)
     assert read.margins == tuple(told["sizes"]["margins"])
-    restored = read.mosaic_of(read.planes())
+    restored = raw_files.mosaic_of(read, read.planes())
     np.testing.assert_array_equal(restored, read.mosaic)
     # The reference truncates on the way back, this rounds.
     for planes, expected in ((amplified, "mosaic_identity"), (case["out_net"], "mosaic_net")):
-        written = read.mosaic_of(np.clip(planes, 0, 1)).astype(int)
+        written = raw_files.mosaic_of(read, np.clip(planes, 0, 1)).astype(int)
         assert np.isin(written - case[expected], (0, 1)).all()
 
 
@@ -54,7 +53,7 @@ def test_every_order_size_margin(tmp_path, pattern, size, margins, compression):
     np.testing.assert_array_equal(read.mosaic, mosaic)
     assert read.pattern.name == pattern and read.margins == margins[:2]
     np.testing.assert_array_equal(read.black, [512, 500, 530, 505])
-    np.testing.assert_array_equal(read.mosaic_of(read.planes()), mosaic)
+    np.testing.assert_array_equal(raw_files.mosaic_of(read, read.planes()), mosaic)
 
 
 @pytest.mark.parametrize("pattern", sorted(PATTERNS))
@@ -216,36 +215,6 @@ def test_crop_of_the_maker(tmp_path):
     assert read.crop == (4, 2, 40, 50)
 
 
-@pytest.mark.parametrize("pattern", sorted(PATTERNS))
-def test_other_levels_and_odd_edges(tmp_path, pattern):
-    """Rescaled edges have the light of the file; repeated ones that of the planes."""
-    black = (100, 200, 300, 400)
-    mosaic = raw_files.flat([1100, 1200, 1300, 1400], (49, 63), pattern)
-    read = raw.read(raw_files.write_dng(tmp_path / "a.dng", mosaic, pattern=pattern, black=black,
-                                        white=10400))
-    planes = read.planes()
-    light = np.array([1000 / (10400 - one) for one in black])
-    stored = raw_files.flat(np.rint(light * 65000 + 500).astype(int), (49, 63), pattern)
-    moved = read.mosaic_of(planes, black=500, white=65500)
-    assert moved.dtype == np.uint16
-    np.testing.assert_array_equal(moved, stored)
-    doubled = read.mosaic_of(2 * planes, black=0, white=30000, original_edge=False)
-    stored = raw_files.flat(np.rint(2 * light * 30000).astype(int), (49, 63), pattern)
-    np.testing.assert_array_equal(doubled, stored)
-    four = read.mosaic_of(planes, black=np.array([0, 1, 2, 3]), white=np.full(4, 60000))
-    assert four[read.pattern.offsets[3]] == round(light[3] * (60000 - 3) + 3)
-    with pytest.raises(ShapeError):
-        read.mosaic_of(planes[:, :-1])
-
-
-def test_mosaic_is_rounded_and_clipped(tmp_path):
-    read = raw.read(raw_files.write_dng(tmp_path / "a.dng", raw_files.scene()))
-    planes = np.zeros((4, 24, 32), np.float32)
-    planes[0], planes[1], planes[2] = 0.6 / (16383 - 512), 100, -100
-    mosaic = read.mosaic_of(planes)
-    assert (mosaic[0, 0], mosaic[0, 1], mosaic[1, 1], mosaic[1, 0]) == (513, 65535, 0, 512)
-
-
 def test_nothing_stays_open(tmp_path):
     path = raw_files.write_dng(tmp_path / "a.dng", raw_files.scene())
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
@@ -287,7 +256,7 @@ def test_real_files(shared_data, name):
     assert (read.black == black).all() and (read.white == white).all()
     assert read.exposure == (exposure if exposure is None else pytest.approx(exposure))
     assert (read.balance > 0).all() and read.balance[1] == read.balance[3] == 1
-    np.testing.assert_array_equal(read.mosaic_of(read.planes()), read.mosaic)
+    np.testing.assert_array_equal(raw_files.mosaic_of(read, read.planes()), read.mosaic)
     np.testing.assert_allclose(read.to_srgb.sum(axis=1), 1, atol=1e-3)
 
 
