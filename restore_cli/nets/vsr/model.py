@@ -142,14 +142,21 @@ class Vsr(Network):
                                                           left:left + width]
         flows.insert(self.centre, None)
         if jt.flags.no_grad and residual_trunk.usable(self._config["n_feat"]):
-            moved = [x if flow is None else warp(x, flow, True, place)
-                     for x, flow in zip(features, flows, strict=True)]
-            return residual_trunk.convolution_sum(
-                moved, [self._fusion_weight(i) for i in range(len(moved))],
-                self.fusion_conv[0].bias)
+            return self.combine([x if flow is None else warp(x, flow, True, place)
+                                 for x, flow in zip(features, flows, strict=True)])
         total = self.fusion_conv[0].bias.reshape(1, -1, 1, 1)
         for index, (x, flow) in enumerate(zip(features, flows, strict=True)):
             total = total + self.fusion_term(index, x, flow, place)
+        return total
+
+    def combine(self, moved: Sequence[jt.Var]) -> jt.Var:
+        """`fuse` of features (N, C, h, w) that are warped already; without gradients."""
+        weights, bias = [self._fusion_weight(i) for i in range(len(moved))], self.fusion_conv[0].bias
+        if residual_trunk.usable(self._config["n_feat"]):
+            return residual_trunk.convolution_sum(list(moved), weights, bias)
+        total = bias.reshape(1, -1, 1, 1)
+        for x, weight in zip(moved, weights, strict=True):
+            total = total + nn.conv2d(x, weight, padding=1)
         return total
 
     def fusion_term(self, index: int, features: jt.Var, flow: jt.Var | None,

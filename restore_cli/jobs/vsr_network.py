@@ -1,0 +1,82 @@
+"""Networks of `restore vsr`: where they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from restore_cli.console import Console
+from restore_cli.errors import WeightsError
+from restore_cli.jobs import networks
+from restore_cli.nets.vsr import shapes
+
+TASK = "vsr"
+
+
+@dataclass
+class Loaded:
+    """A network ready to run.
+
+    Attributes:
+        name: for messages and records.
+        path: the weight file.
+        config: as the registry built it, with its defaults.
+        network: the `nets.vsr.model.Vsr`.
+        device: what it computes on, "cpu" or "cuda:N".
+    """
+
+    name: str
+    path: Path
+    config: dict[str, Any]
+    network: Any
+    device: str = "cpu"
+
+    @property
+    def fused(self) -> bool:
+        """Whether the residual blocks run as one CPU operator."""
+        from restore_cli.nets.ops import residual_trunk
+
+        return residual_trunk.usable(self.config["n_feat"])
+
+
+def find(model: str | None, weights: str | Path | None, console: Console) -> Path:
+    """The weight file that `--model` or `--weights` means; neither: the default.
+
+    Raises:
+        UsageError: both are given.
+        WeightsError: unknown, missing, or cannot be fetched.
+    """
+    return networks.find(model, weights, TASK, console)
+
+
+def load(path: Path, *, device: str = "auto", threads: int | None = None,
+         console: Console | None = None) -> Loaded:
+    """Reads a weight file, starts the engine and builds the network.
+
+    Raises:
+        WeightsError: the file is damaged or of another kind.
+        DeviceError: the engine cannot start.
+    """
+    from restore_cli.runtime import engine
+    from restore_cli.weights import files
+
+    weights = files.read(path)
+    if weights.arch != shapes.NAME:
+        raise WeightsError(f"holds a network of type '{weights.arch}', which does not enlarge "
+                           "films", path=path, hint=f"See 'restore weights list --task {TASK}'")
+    try:
+        config = shapes.complete(weights.config)
+    except WeightsError as error:
+        error.path = error.path or path
+        raise
+    if config["HR_in"] or config["n_colors"] != 3:
+        raise WeightsError("holds a network for frames that are enlarged already (HR_in), or not "
+                           "in colour", path=path, hint="Use weights of the plain form")
+    started = engine.start(device, threads, console=console)
+    from restore_cli.nets import registry
+
+    network = registry.build(weights.arch, config)
+    network.load_state_dict(weights.tensors)
+    network.eval()
+    return Loaded(path.stem, path, config, network, started.device)

@@ -1,0 +1,140 @@
+"""What enlarging a film takes in memory, and the tiles that fit. No pixels here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from restore_cli import units
+from restore_cli.errors import OutOfMemory
+from restore_cli.nets.layout import Layout
+from restore_cli.nets.vsr import shapes
+from restore_cli.pipeline import memory
+
+SMALLEST_TILE, LARGEST_TILE = 16, 2048
+"""Pixels of the film."""
+
+_SHOWN = 10  # decoded frames between the reader and the network: read ahead, looked at, in windows
+_MADE = 4  # enlarged frames between the network and the encoder
+_FIXED = 40e6  # whatever the size
+# Floats a value of the widest maps of each step, measured peaks rounded up.
+_DENSE, _EXTRACTED = 3.0, 4.0
+_TRUNK, _PLAIN_TRUNK = 4.0, 6.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the work on a frame is divided.
+
+    Attributes:
+        tile: (rows, columns) that an interior window decides.
+        pairs: how many pairs of frames go through the flow network at once.
+    """
+
+    tile: tuple[int, int]
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Bytes that frames of one size take.
+
+    Attributes:
+        held: while the film runs: decoded and enlarged frames, features, pyramids.
+        pair: for each pair in the flow network.
+        whole: for one frame in the flow network's extractor.
+    """
+
+    config: Mapping[str, Any]
+    size: tuple[int, int]
+    held: int
+    pair: int
+    whole: int
+    fused: bool
+
+    def tile(self, tile: int) -> int:
+        """Bytes for a tile of this side."""
+        height, width = (min(side, tile + 2 * shapes.halo(self.config)) for side in self.size)
+        feat, scale, length = (self.config[key] for key in ("n_feat", "scale", "n_sequence"))
+        # The maps of the window's frames, then the blocks' own; where features are cut out for
+        # warping, as far as a flow of a tile's side.
+        maps = length + 1 + (_TRUNK if self.fused else _PLAIN_TRUNK)
+        reach = min(4 * height * width, self.size[0] * self.size[1])
+        total = 4 * feat * (maps * height * width + reach)
+        total += 4 * 3 * 4 * scale**2 * height * width  # the enlarged tile, added to and copied
+        # Strips along the borders, by the layers that are composed elsewhere.
+        strip = max(8 * 4 * feat, (2 * scale + 4) * scale * 2 * feat)
+        return int(total + 4 * 2 * strip * (height + width))
+
+    def need(self, tile: int, pairs: int) -> int:
+        """Bytes of everything."""
+        return self.held + max(self.whole, pairs * self.pair, self.tile(tile))
+
+
+def cost(layout: Layout, config: Mapping[str, Any], size: tuple[int, int], itemsize: int,
+         scale: int, fused: bool) -> Cost:
+    """The cost model of the network on frames of one size.
+
+    The factors bound measured peaks of resident memory from above;
+    `tests/cli/test_vsr_memory.py` repeats the measurement.
+
+    Args:
+        size: (height, width) of the frames.
+        itemsize: bytes of a sample.
+        scale: of the results.
+        fused: the residual blocks are one CPU operator.
+    """
+    pixels = size[0] * size[1]
+    aligned = 1
+    for side in size:
+        aligned *= -(-side // shapes.ALIGN) * shapes.ALIGN
+    channels = config["flow_channels"]
+    levels = sum(width / 4 ** (place + 1) for place, width in enumerate(channels)
+                 if place >= shapes.FIRST)
+    own = config["scale"]
+    held = _FIXED + 2.0 * 4 * layout.parameters
+    held += config["n_sequence"] * 4 * (config["n_feat"] * pixels + levels * aligned)
+    held += 4 * 2 * config["n_sequence"] * pixels  # flows and a copy
+    held += 3 * itemsize * pixels * (_SHOWN + _MADE * scale**2)
+    if scale != own:
+        held += 3 * 4 * pixels * (2 * own**2 + own * scale)
+    dense = shapes.decoder_features(config, shapes.FIRST) + shapes.SHIFTS
+    pair = 4 * _DENSE * dense * aligned / 4 ** (shapes.FIRST + 1) + 4 * 8 * pixels
+    whole = 4 * (6 * aligned + _EXTRACTED * channels[0] * aligned / 4)
+    return Cost(config, size, int(held), int(pair), int(whole), fused)
+
+
+def choose(model: Cost, room: int, asked: int | None = None,
+           before: Plan | None = None) -> Plan:
+    """The plan to use within `room` bytes.
+
+    Args:
+        asked: the side the user set, which is not changed.
+        before: the plan of the run that is continued, kept where it fits.
+
+    Raises:
+        OutOfMemory: nothing fits.
+    """
+    if before is not None and model.need(max(before.tile), before.pairs) <= room:
+        return before
+    least = model.held + max(model.whole, model.pair)
+    if least > room:
+        height, width = model.size
+        raise OutOfMemory(f"frames of {width}x{height} need {units.show(least)} whatever the tile, "
+                          f"and {units.show(room)} are left", hint="Give more with --memory")
+    pairs = min(model.config["n_sequence"] - 1, max(1, (room - model.held) // model.pair))
+    if asked is not None:
+        memory.check_tile(asked, model.tile, room - model.held)
+        return Plan((asked, asked), int(pairs))
+    side = memory.choose_tile(model.tile, room - model.held, smallest=SMALLEST_TILE, step=8,
+                              largest=max(SMALLEST_TILE, min(LARGEST_TILE, max(model.size))))
+    halo = shapes.halo(model.config)
+    rows, columns = (_even(length, side, halo) for length in model.size)
+    return Plan((rows, columns), int(pairs))
+
+
+def _even(length: int, tile: int, halo: int) -> int:
+    """The smallest tile that takes as many windows along an axis as `tile` does."""
+    inner = length - 2 * halo
+    return tile if inner <= tile else -(-inner // -(-inner // tile))
