@@ -68,10 +68,11 @@ def _register() -> None:
         evaluate,
         train,
         upscale,
+        vsr,
         weights,
     )
 
-    for module in (upscale, denoise, denoise_raw, train, evaluate, degrade, weights, compare,
+    for module in (upscale, denoise, denoise_raw, vsr, train, evaluate, degrade, weights, compare,
                    doctor, bench):
         module.register(app)
 

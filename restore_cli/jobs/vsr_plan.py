@@ -15,8 +15,8 @@ from restore_cli.pipeline import memory
 SMALLEST_TILE, LARGEST_TILE = 16, 2048
 """Pixels of the film."""
 
-_SHOWN = 10  # decoded frames between the reader and the network: read ahead, looked at, in windows
-_MADE = 4  # enlarged frames between the network and the encoder
+_SHOWN = 11  # decoded frames between the reader and the network: read ahead, looked at, in windows
+_MADE = 5  # enlarged frames from the network to the encoder
 _FIXED = 40e6  # whatever the size
 # Floats a value of the widest maps of each step, measured peaks rounded up.
 _DENSE, _EXTRACTED = 3.0, 4.0

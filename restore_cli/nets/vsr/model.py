@@ -151,7 +151,8 @@ class Vsr(Network):
 
     def combine(self, moved: Sequence[jt.Var]) -> jt.Var:
         """`fuse` of features (N, C, h, w) that are warped already; without gradients."""
-        weights, bias = [self._fusion_weight(i) for i in range(len(moved))], self.fusion_conv[0].bias
+        weights = [self._fusion_weight(i) for i in range(len(moved))]
+        bias = self.fusion_conv[0].bias
         if residual_trunk.usable(self._config["n_feat"]):
             return residual_trunk.convolution_sum(list(moved), weights, bias)
         total = bias.reshape(1, -1, 1, 1)

@@ -1,0 +1,195 @@
+"""`restore vsr`: from names on the command line to enlarged films."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from restore_cli.console import Console
+from restore_cli.errors import (
+    DeviceError,
+    ExitStatus,
+    InputError,
+    OutputError,
+    RestoreError,
+    UsageError,
+    WeightsError,
+)
+from restore_cli.jobs import files, vsr_names, vsr_network
+from restore_cli.jobs.vsr_cut import Cut
+from restore_cli.jobs.vsr_film import Film, Settings
+from restore_cli.media import video
+from restore_cli.pipeline import memory, scenes, stream
+from restore_cli.pipeline.naming import Item
+from restore_cli.weights.hashing import sha256_of
+
+_FATAL = (WeightsError, DeviceError, BrokenPipeError)  # they concern the run, not one film
+
+
+@dataclass
+class VsrRequest(files.PictureRequest):
+    """What the command line asks for; see `restore vsr --help` for the meanings."""
+
+    scale: int = 4
+    start: str | None = None
+    end: str | None = None
+    frames: int | None = None
+    rate: str | None = None
+    scene_threshold: str | None = None
+    codec: str = "x264"
+    crf: float | None = None
+    pixel_format: str | None = None
+    ffmpeg_args: str | None = None
+    segment: int = 48
+    resume: bool = False
+    model: str | None = None
+    weights: str | None = None
+
+
+def run(request: VsrRequest, console: Console) -> ExitStatus:
+    """Does what `request` says.
+
+    Returns:
+        The run's exit status; failures of single films have been reported.
+
+    Raises:
+        RestoreError: what concerns the whole run.
+    """
+    if request.memory is not None:
+        memory.parse(request.memory)
+    settings = _settings(request)
+    items = vsr_names.plan(request, files.names(request, console), f"_x{request.scale}",
+                           request.codec, console)
+    if request.dry_run:
+        return _tell(items, console)
+    summary, begun = stream.Summary(), time.perf_counter()
+    for item in items:
+        if item.skip:
+            summary.skipped += 1
+            console.result("", _record(item, "skipped", reason=item.skip))
+    work = [item for item in items if not item.skip]
+    if work:
+        path = vsr_network.find(request.model, request.weights, console)
+        loaded = vsr_network.load(path, device=request.device, threads=request.threads,
+                                  console=console)
+        if request.scale > loaded.config["scale"]:
+            raise UsageError(f"--scale {request.scale} is more than the x{loaded.config['scale']} "
+                             f"of {loaded.name}")
+        film = Film(settings, loaded, sha256_of(path), console)
+        for item in work:
+            _one(item, film, summary, console)
+    summary.seconds = time.perf_counter() - begun
+    if len(items) > 1:
+        console.info(str(summary))
+    return summary.status
+
+
+def _settings(request: VsrRequest) -> Settings:
+    if request.scale not in (2, 3, 4):
+        raise UsageError(f"--scale {request.scale} is impossible", hint="Use 2, 3 or 4")
+    if request.segment < 1:
+        raise UsageError("--segment must be at least 1")
+    threshold: float | None = scenes.THRESHOLD
+    if request.scene_threshold is not None:
+        try:
+            threshold = (None if request.scene_threshold == "off"
+                         else float(request.scene_threshold))
+        except ValueError:
+            raise UsageError(f"--scene-threshold {request.scene_threshold} is no number",
+                             hint="Write 0.35, or off") from None
+        if threshold is not None and not 0 < threshold < float("inf"):
+            raise UsageError(f"--scene-threshold {request.scene_threshold} is impossible",
+                             hint=f"Use more than 0, or off; the default is {scenes.THRESHOLD:g}")
+    rate = None
+    if request.rate is not None:
+        from fractions import Fraction
+
+        try:
+            rate = Fraction(request.rate)
+        except (ValueError, ZeroDivisionError):
+            rate = Fraction(0)
+        if rate <= 0:
+            raise UsageError(f"--rate {request.rate} is no number of frames a second",
+                             hint="Write 25 or 30000/1001")
+    import shlex
+
+    try:
+        arguments = tuple(shlex.split(request.ffmpeg_args or ""))
+    except ValueError as error:
+        raise UsageError(f"--ffmpeg-args cannot be read: {error}") from None
+    video.split_arguments(arguments)  # refuses file names
+    if request.codec not in video.CODECS:
+        from restore_cli.errors import did_you_mean
+
+        raise UsageError(f"--codec {request.codec} is unknown",
+                         hint=did_you_mean(request.codec, video.CODECS)
+                         or "Use one of " + ", ".join(video.CODECS))
+    kind = video.CODECS[request.codec]
+    if request.crf is not None and (kind.crf is None
+                                    or not kind.best <= request.crf <= kind.worst):
+        raise UsageError(f"--crf {request.crf:g} is not possible with {request.codec}",
+                         hint="Leave it out, or see --codec" if kind.crf is None else
+                         f"Use {kind.best:g} (best) to {kind.worst:g}")
+    return Settings(request, Cut.of(request.start, request.end, request.frames), rate, threshold,
+                    arguments, vsr_names.kind(request))
+
+
+def _one(item: Item, film: Film, summary: stream.Summary, console: Console) -> None:
+    """Enlarges one film and reports it; failures that concern the whole run pass."""
+    begun = time.perf_counter()
+    try:
+        facts = film.run(item)
+    except _FATAL:
+        raise
+    except Exception as error:
+        shown = _shown(error, item)
+        if console.debug:
+            console.info("".join(traceback.format_exception(error)).rstrip())
+        summary.failed += 1
+        summary.statuses[shown.status if isinstance(error, (RestoreError, OSError, MemoryError))
+                         else ExitStatus.BUG] += 1
+        console.error(shown)
+        console.result("", _record(item, "failed", error=str(shown)))
+        return
+    summary.done += 1
+    record = _record(item, "done", **facts, seconds=round(time.perf_counter() - begun, 3))
+    if console.json_lines:
+        console.result("", record)
+    else:
+        console.info(_describe(record))
+
+
+def _shown(error: Exception, item: Item) -> RestoreError:
+    if isinstance(error, RestoreError):
+        if error.path is None:
+            error.path = item.source
+        return error
+    if isinstance(error, OSError):
+        kind = OutputError if getattr(error, "filename", None) == str(item.target) else InputError
+        return kind(f"failed: {error.strerror or error}", path=error.filename or item.source)
+    return RestoreError(f"unexpected {type(error).__name__}: {error}", path=item.source,
+                        hint="--debug shows where")
+
+
+def _tell(items: list[Item], console: Console) -> ExitStatus:
+    for item in items:
+        status, note = ("skipped", f" (skipped: {item.skip})") if item.skip else ("planned", "")
+        if not item.skip and isinstance(item.source, Path) and not (
+                item.source.exists() or vsr_names.is_pictures(str(item.source))):
+            status, note = "failed", " (will fail: no such file)"
+        console.result(f"{item.source} -> {item.target}{note}", _record(item, status))
+    return ExitStatus.OK
+
+
+def _record(item: Item, status: str, **facts: Any) -> dict[str, Any]:
+    return {"source": str(item.source), "output": str(item.target), "status": status, **facts}
+
+
+def _describe(record: dict[str, Any]) -> str:
+    (width, height), (new_width, new_height) = record["input_size"], record["size"]
+    return (f"{record['source']} -> {record['output']}  {width}x{height} -> "
+            f"{new_width}x{new_height}  {record['frames']} frames, {record['shots']} shots  "
+            f"{record['seconds']:.1f} s")

@@ -1,0 +1,256 @@
+"""One film: frames in, shots and windows, the network, segments out, joined at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from restore_cli.console import Console
+from restore_cli.errors import InputError, OutOfMemory, UsageError
+from restore_cli.jobs import files, vsr_journal, vsr_names, vsr_output, vsr_plan
+from restore_cli.jobs.vsr_cut import Cut
+from restore_cli.jobs.vsr_journal import Journal
+from restore_cli.jobs.vsr_network import Loaded
+from restore_cli.jobs.vsr_output import Made, Output
+from restore_cli.jobs.vsr_plan import Plan
+from restore_cli.jobs.vsr_stream import Held, Stream
+from restore_cli.media import frames, video
+from restore_cli.media.video_model import Frame, VideoInfo
+from restore_cli.nets.layout import layout
+from restore_cli.pipeline import memory, naming, scenes, windows
+from restore_cli.pipeline.naming import STREAM, Item
+from restore_cli.pipeline.overlap import Ahead, Behind
+
+if TYPE_CHECKING:
+    from restore_cli.jobs.vsr import VsrRequest
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The command line's wishes, understood.
+
+    Attributes:
+        request: the rest of them.
+        cut: the part of each film.
+        rate: frames a second of pictures, None for the usual.
+        threshold: of scene cuts, None looks for none.
+        arguments: for ffmpeg.
+        kind: form for standard output.
+    """
+
+    request: VsrRequest
+    cut: Cut
+    rate: Fraction | None
+    threshold: float | None
+    arguments: tuple[str, ...]
+    kind: str
+
+
+class Film:
+    """Enlarges films with one network.
+
+    Args:
+        settings: what to do.
+        loaded: the network.
+        sha256: of its weight file.
+        console: gets messages, progress and a record a segment.
+    """
+
+    def __init__(self, settings: Settings, loaded: Loaded, sha256: str, console: Console):
+        self._settings, self._request = settings, settings.request
+        self._loaded, self._sha256, self._console = loaded, sha256, console
+        self._warm_up()
+        self._budget = memory.budget(self._request.memory, base=memory.rss() + files.CODECS)
+
+    def _warm_up(self) -> None:
+        """Compiles and loads every kernel on tiny frames, so that the base counts them."""
+        side = 24
+        pixels = np.zeros((side, side, 3), np.uint8)
+        window = [Held(Frame(i, i, Fraction(1), 1, pixels))
+                  for i in range(self._loaded.config["n_sequence"])]
+        for tile in ((side, side), (8, 8)):
+            Stream(self._loaded, (side, side), Plan(tile, len(window) - 1), self._request.scale
+                   ).enlarge(window)
+            window = [Held(one.frame) for one in window]
+        memory.release(young=True)
+
+    def run(self, item: Item) -> dict[str, Any]:
+        """Enlarges one film; returns the facts for its record.
+
+        Raises:
+            RestoreError: it cannot be read, enlarged or written.
+        """
+        cut = self._settings.cut
+        if item.source != STREAM and not vsr_names.is_pictures(str(item.source)):
+            naming.require_input(item.source)
+        source = item.source if item.source == STREAM else str(item.source)
+        film = video.open_source(source, stdin=self._console.stdin, rate=self._settings.rate,
+                                 start=cut.first, end=cut.stop)
+        ahead: Ahead[Frame] | None = None
+        try:
+            info = film.info
+            for note in info.notes:
+                self._console.warn(f"{item.source}: {note}")
+            with contextlib.ExitStack() as stack:
+                ahead = Ahead(cut.of_film(film, info))
+                stack.enter_context(ahead)
+                facts = self._enlarge(item, info, ahead, film)
+            for note in film.problems:
+                self._console.warn(f"{item.source}: {note}")
+            return {**facts, "problems": list(film.problems)}
+        finally:
+            if ahead is None or ahead.idle:
+                film.close()
+
+    def _enlarge(self, item: Item, info: VideoInfo, ahead: Ahead[Frame], film: video.Source
+                 ) -> dict[str, Any]:
+        scale = self._request.scale
+        size = (info.height, info.width)
+        out_size = scale * info.width, scale * info.height
+        journal = self._journal(item, film)
+        plan = self._plan(info, journal)
+        total = self._settings.cut.count(info)
+        counted = {"shots": 0, "frames": 0}
+        with self._console.progress(total=total, unit="frame", initial=journal.frames
+                                    if journal is not None else 0) as bar:
+            output = self._output(item, info, out_size, journal, film)
+            if journal is not None:
+                journal.begin({"tile": list(plan.tile), "pairs": plan.pairs})
+            done = journal.frames if journal is not None else 0
+            if done:
+                self._console.info(f"{item.target}: going on after {done} finished frames")
+            stream = Stream(self._loaded, size, plan, scale)
+            try:
+                with Behind(output.use) as behind:
+                    for number, window in enumerate(self._windows(ahead, counted)):
+                        counted["frames"] += 1
+                        if number < done:
+                            continue
+                        middle = window[len(window) // 2].frame
+                        behind.put(Made(dataclasses.replace(middle, rgb=None),
+                                        stream.enlarge(window)))
+                        bar.update()
+                        del window
+                if not counted["frames"]:
+                    raise InputError("has no frames" if self._settings.cut.whole else
+                                     "has no frames between --start and --end", path=item.source)
+                if done > counted["frames"]:
+                    raise InputError(f"has {counted['frames']} frames, and {done} were finished "
+                                     "before", path=item.source, hint="--overwrite begins anew")
+                output.finish()
+            except BaseException:
+                output.abandon()
+                if journal is not None:
+                    self._kept(item, journal)
+                raise
+        for note in output.notes:
+            self._console.warn(f"{item.source}: {note}")
+        return {"input_size": [info.width, info.height], "size": list(out_size), **counted,
+                "weights": self._loaded.name, "tile": list(plan.tile),
+                "notes": [*info.notes, *output.notes]}
+
+    def _kept(self, item: Item, journal: Journal) -> None:
+        """Says what a stopped run has left, or leaves nothing."""
+        if journal.frames:
+            self._console.info(f"{item.target}: {journal.frames} frames are kept; --resume goes "
+                               "on after them")
+        else:
+            with contextlib.suppress(OSError):  # the error itself is what counts
+                journal.remove()
+
+    def _windows(self, ahead: Ahead[Frame], counted: dict[str, int]) -> Iterator[tuple[Held, ...]]:
+        def held() -> Iterator[tuple[Held, bool]]:
+            marked = scenes.marked(map(Held, ahead), lambda one: one.frame.rgb,
+                                   self._settings.threshold)
+            for one, begins in marked:
+                counted["shots"] += begins
+                yield one, begins
+
+        return windows.sliding(held(), length=self._loaded.config["n_sequence"])
+
+    def _plan(self, info: VideoInfo, journal: Journal | None) -> Plan:
+        model = vsr_plan.cost(
+            layout("vsr", self._loaded.config), self._loaded.config, (info.height, info.width),
+            2 if info.deep else 1, self._request.scale, self._loaded.fused)
+        before = None
+        if journal is not None and journal.plan is not None:
+            before = Plan(tuple(journal.plan["tile"]), journal.plan["pairs"])
+        try:
+            plan = vsr_plan.choose(model, self._budget.room, self._request.tile, before)
+        except OutOfMemory as error:
+            error.path = error.path or info.path
+            raise
+        if before is not None and plan != before and journal.frames:
+            self._console.warn(f"{info.path}: less memory than before: smaller tiles, whose "
+                               "rounding may differ")
+        return plan
+
+    def _journal(self, item: Item, film: video.Source) -> Journal | None:
+        """The journal, for what goes to files; frames of a pipe cannot come again."""
+        request = self._request
+        if item.target == STREAM or item.source == STREAM:
+            if request.resume:
+                raise UsageError("--resume does not go with pipes")
+            if item.target == STREAM:
+                return None
+        if isinstance(film, frames.FrameFolder):
+            identity = vsr_journal.fingerprint(film.files)
+        elif item.source == STREAM:
+            identity = f"stdin {time.time_ns()}"
+        else:
+            identity = vsr_journal.fingerprint([Path(item.source)])
+        names = ("scale", "start", "end", "frames", "rate", "codec", "crf", "pixel_format",
+                 "ffmpeg_args", "segment")
+        facts = {**{name: getattr(request, name) for name in names},
+                 "scene_threshold": self._settings.threshold, "input": identity,
+                 "weights": self._sha256}
+        return Journal(item.target, facts, resume=request.resume, overwrite=request.overwrite)
+
+    def _output(self, item: Item, info: VideoInfo, size: tuple[int, int],
+                journal: Journal | None, film: video.Source) -> Output:
+        request = self._request
+
+        def tell(record: dict[str, Any]) -> None:
+            if self._console.json_lines:
+                self._console.result("", {"source": str(item.source), "output": str(item.target),
+                                          "status": "segment", **record})
+
+        if journal is None:
+            writer = video.PipeWriter(self._console.stdout, info, size, self._settings.kind)
+            for note in writer.notes:
+                self._console.warn(f"{item.source}: {note}")
+            writer.notes = ()
+            return vsr_output.Pipe(writer, length=request.segment, tell=tell)
+        if vsr_names.to_pictures(item.target):
+            return vsr_output.Pictures(item.target, journal, names=_names(film, self._settings),
+                                       overwrite=request.overwrite, length=request.segment,
+                                       tell=tell)
+        picture, rest = video.split_arguments(self._settings.arguments)
+        encoding, notes = video.choose(info, *size, codec=request.codec, crf=request.crf,
+                                       pixel_format=request.pixel_format, arguments=picture)
+        for note in notes:
+            self._console.warn(f"{item.source}: {note}")
+        return vsr_output.Film(
+            item.target, encoding, journal, source=info,
+            carry=item.source != STREAM and not isinstance(film, frames.FrameFolder),
+            whole=self._settings.cut.whole, arguments=rest, overwrite=request.overwrite,
+            length=request.segment, tell=tell)
+
+
+def _names(film: video.Source, settings: Settings) -> Callable[[int], str] | None:
+    """Pictures keep the names they had, as PNG; those of a film are numbered."""
+    if not isinstance(film, frames.FrameFolder):
+        return None
+    stems = [path.stem for path in film.files][settings.cut.first or 0:]
+    if isinstance(settings.cut.start, Fraction) or len({one.casefold() for one in stems}) < len(
+            stems):
+        return None
+    return lambda number: f"{stems[number]}.png"

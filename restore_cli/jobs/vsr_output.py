@@ -1,0 +1,206 @@
+"""Where enlarged frames go: segments of a film, pictures in a folder, or a pipe."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restore_cli.jobs.vsr_journal import Journal
+from restore_cli.media import video
+from restore_cli.media.frames import FrameWriter
+from restore_cli.media.video_codecs import CODECS, Encoding
+from restore_cli.media.video_model import Frame, VideoInfo
+from restore_cli.media.video_segment import Segment, SegmentWriter
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Made:
+    """An enlarged frame on its way out; `source` is without its pixels."""
+
+    source: Frame
+    rgb: np.ndarray
+
+
+class Output(ABC):
+    """Takes frames in their order; groups of `length` of them are finished together.
+
+    Args:
+        length: frames of a group.
+        done: frames that an earlier run has finished, a multiple of `length` unless all.
+        tell: told of each finished group.
+    """
+
+    def __init__(self, length: int, done: int, tell: Tell):
+        self._length, self._count, self._tell = length, done, tell
+        self._group = -(-done // length)
+        self._in_group, self._since = 0, time.perf_counter()
+        self.notes: tuple[str, ...] = ()
+
+    def use(self, made: Made) -> None:
+        """Writes one frame."""
+        if not self._in_group:
+            self._open(self._group)
+        self._write(made)
+        self._in_group += 1
+        self._count += 1
+        if self._in_group == self._length:
+            self._end_group()
+
+    def _end_group(self) -> None:
+        record = self._close(self._group, self._in_group)
+        seconds, self._since = time.perf_counter() - self._since, time.perf_counter()
+        self._tell({"segment": self._group, "first": self._count - self._in_group,
+                    "frames": self._in_group, "seconds": round(seconds, 3),
+                    "fps": round(self._in_group / max(seconds, 1e-6), 3), **record})
+        self._group += 1
+        self._in_group = 0
+
+    def finish(self) -> None:
+        """Ends the last group and completes the output."""
+        if self._in_group:
+            self._end_group()
+        self._complete()
+
+    @abstractmethod
+    def _open(self, number: int) -> None:
+        """Begins group `number`."""
+
+    @abstractmethod
+    def _write(self, made: Made) -> None:
+        """Writes a frame of it."""
+
+    @abstractmethod
+    def _close(self, number: int, frames: int) -> dict[str, Any]:
+        """Ends it; what there is to tell."""
+
+    @abstractmethod
+    def _complete(self) -> None:
+        """All frames are written."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Drops the group in progress."""
+
+
+class Film(Output):
+    """Segments in the journal's folder, joined at the end."""
+
+    def __init__(self, target: Path, encoding: Encoding, journal: Journal, *, source: VideoInfo,
+                 carry: bool, whole: bool, arguments: tuple[str, ...], overwrite: bool,
+                 length: int, tell: Tell):
+        super().__init__(length, journal.frames, tell)
+        self._target, self._encoding, self._journal = target, encoding, journal
+        self._source, self._whole = source if carry else None, whole
+        self._arguments, self._overwrite = arguments, overwrite
+        self._writer: SegmentWriter | None = None
+
+    def _open(self, number: int) -> None:
+        name = f"segment_{number:05d}.{CODECS[self._encoding.codec].segment}"
+        writer = SegmentWriter(self._journal.folder / name, self._encoding, shown=self._target)
+        writer.__enter__()
+        self._writer = writer
+
+    def _write(self, made: Made) -> None:
+        assert self._writer is not None
+        self._writer.write(made.rgb, made.source.pts, made.source.duration)
+
+    def _close(self, number: int, frames: int) -> dict[str, Any]:
+        writer, self._writer = self._writer, None
+        assert writer is not None
+        writer.__exit__(None, None, None)
+        assert writer.segment is not None
+        record = writer.segment.record()
+        path = Path(record.pop("path"))
+        record.update(file=path.name, bytes=path.stat().st_size)
+        self._journal.add(record)
+        return {"bytes": record["bytes"]}
+
+    def _complete(self) -> None:
+        segments = []
+        for record in self._journal.segments:
+            facts = {key: value for key, value in record.items() if key not in ("file", "bytes")}
+            segments.append(Segment(str(self._journal.folder / record["file"]), **facts))
+        self.notes += video.join(segments, self._target, self._encoding, self._source,
+                                 whole=self._whole, overwrite=self._overwrite,
+                                 arguments=self._arguments)
+        self._journal.remove()
+
+    def abandon(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            stopped = KeyboardInterrupt()
+            with suppress(KeyboardInterrupt):
+                writer.__exit__(KeyboardInterrupt, stopped, None)
+
+
+class Pictures(Output):
+    """Pictures in a folder or by a pattern; the journal counts them."""
+
+    def __init__(self, target: Path, journal: Journal, *, names: Callable[[int], str] | None,
+                 overwrite: bool, length: int, tell: Tell):
+        super().__init__(length, journal.frames, tell)
+        done = journal.frames
+        shifted = None if names is None else (lambda number: names(number + done))
+        # Pictures after the last finished group may be there from the run that is continued.
+        self._writer = FrameWriter(target, names=shifted, first=1 + done,
+                                   overwrite=overwrite or journal.plan is not None)
+        self._journal = journal
+
+    def _open(self, number: int) -> None:
+        """Pictures are whole one by one."""
+
+    def _write(self, made: Made) -> None:
+        self._writer.write(made.rgb, made.source.pts, made.source.duration)
+
+    def _close(self, number: int, frames: int) -> dict[str, Any]:
+        self._journal.add({"frames": frames})
+        return {}
+
+    def _complete(self) -> None:
+        self.notes += self._writer.notes
+        self._journal.remove()
+
+    def abandon(self) -> None:
+        """What is written stays."""
+
+
+class Pipe(Output):
+    """Standard output; nothing of it can be continued."""
+
+    def __init__(self, writer: video.PipeWriter, *, length: int, tell: Tell):
+        super().__init__(length, 0, tell)
+        self._writer: video.PipeWriter | None = None
+        self._ready = writer
+
+    def _open(self, number: int) -> None:
+        if self._writer is None:
+            self._writer = self._ready.__enter__()
+
+    def _write(self, made: Made) -> None:
+        assert self._writer is not None
+        self._writer.write(made.rgb, made.source.pts, made.source.duration)
+
+    def _close(self, number: int, frames: int) -> dict[str, Any]:
+        return {}
+
+    def _complete(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.__exit__(None, None, None)
+            self.notes += writer.notes
+
+    def abandon(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            stopped = KeyboardInterrupt()
+            with suppress(KeyboardInterrupt):
+                writer.__exit__(KeyboardInterrupt, stopped, None)
