@@ -17,9 +17,12 @@ class Adam:
     Args:
         parameters: Vars to train, by state-dict key.
         betas, eps: as in the paper.
+        factors: what a parameter's learning rate is multiplied by; 1 where it has none.
     """
 
-    def __init__(self, parameters: Mapping[str, jt.Var], betas=(0.9, 0.999), eps: float = 1e-8):
+    def __init__(self, parameters: Mapping[str, jt.Var], betas=(0.9, 0.999), eps: float = 1e-8,
+                 factors: Mapping[str, float] | None = None):
+        self.factors = dict(factors or {})
         self.parameters = dict(parameters)
         self.betas, self.eps, self.steps = betas, eps, 0
         self._first = {k: jt.zeros(p.shape, "float32").stop_grad()
@@ -38,7 +41,8 @@ class Adam:
             m, v = self._first[key], self._second[key]
             m.update(b1 * m + (1 - b1) * g)
             v.update(b2 * v + (1 - b2) * g * g)
-            p.update(p - rate * m / (jt.sqrt(v) / root + self.eps))
+            own = rate * self.factors.get(key, 1.0)
+            p.update(p - own * m / (jt.sqrt(v) / root + self.eps))
 
     def state(self) -> dict[str, np.ndarray]:
         """Moments as arrays, keys ``m/<key>`` and ``v/<key>``."""

@@ -28,7 +28,8 @@ class Recipe(Protocol):
         network: the module to train.
         settings: everything that defines the run, JSON-serialisable; a resumed run must match.
 
-    A recipe may also have `frozen`, state-dict keys that are not trained.
+    A recipe may also have `frozen`, state-dict keys that are not trained, and `factors`, what the
+    learning rate of a key is multiplied by.
     """
 
     network: Any
@@ -84,7 +85,7 @@ class Trainer:
         frozen = getattr(recipe, "frozen", frozenset())
         trained = {k: p for k, p in self._state.items()
                    if not p.is_stop_grad() and k not in frozen}
-        self.adam = Adam(trained)
+        self.adam = Adam(trained, factors=getattr(recipe, "factors", None))
         self._average = {k: jt.array(p.numpy()).stop_grad()
                          for k, p in trained.items()} if plan.average else {}
         self.step = 0
