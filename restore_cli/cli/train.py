@@ -10,6 +10,7 @@ import typer
 from restore_cli.cli import options as shared
 from restore_cli.cli.train_led import led
 from restore_cli.cli.train_n2v import n2v
+from restore_cli.cli.train_vsr import vsr
 from restore_cli.errors import UsageError
 
 train = typer.Typer(no_args_is_help=True, help="Train networks on your own or generated images.")
@@ -131,3 +132,4 @@ def liif(
 
 train.command()(n2v)
 train.command()(led)
+train.command()(vsr)
