@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from restore_cli.cli import evaluate_led, evaluate_n2v
+from restore_cli.cli import evaluate_led, evaluate_n2v, evaluate_vsr
 from restore_cli.cli import options as shared
 from restore_cli.errors import UsageError
 
@@ -78,6 +78,7 @@ def liif(
 
 evaluate.command()(evaluate_n2v.n2v)
 evaluate.command()(evaluate_led.led)
+evaluate.command()(evaluate_vsr.vsr)
 
 
 @evaluate.command()
