@@ -20,7 +20,7 @@ def vsr(
     context: typer.Context,
     files: shared.Files = None,
     scale: Annotated[int, typer.Option(
-        "--scale", "-s", min=2, max=4, help="2, 3 or 4; the network's result is reduced below 4.",
+        "--scale", "-s", help="2, 3 or 4; the network's result is reduced below 4.",
         rich_help_panel=RESULT)] = 4,
     start: Annotated[Optional[str], typer.Option(
         "--start", metavar="T", help="Where to begin: seconds, h:mm:ss, or a frame such as 240f.",

@@ -95,6 +95,25 @@ def _denoise_raw(device: str) -> None:
             ratio=4, tile=64, device=device))
 
 
+def _vsr(device: str) -> None:
+    """The default network on six small pictures, at once and in tiles."""
+    from PIL import Image
+
+    from restore_cli.jobs import vsr
+
+    with tempfile.TemporaryDirectory(prefix="restore-warm-") as folder:
+        weights = _video_weights(Path(folder))
+        film = Path(folder, "in")
+        film.mkdir()
+        ramp = np.add.outer(np.arange(24), np.arange(32))
+        for number in range(6):
+            pixels = np.stack([ramp, 2 * ramp + number, 255 - ramp], -1).astype(np.uint8)
+            Image.fromarray(pixels).save(film / f"{number}.png")
+        for index, options in enumerate(({}, {"tile": 16, "scale": 2})):
+            _run(vsr.run, vsr.VsrRequest(inputs=[str(film)], device=device, weights=str(weights),
+                                         output=str(Path(folder, f"out{index}")), **options))
+
+
 def _raw(path: Path) -> None:
     """Writes a RAW file as plain as can be: a mosaic in a DNG."""
     import tifffile
@@ -137,5 +156,22 @@ def _weights(task: str, folder: Path) -> Path:
     return path
 
 
+def _video_weights(folder: Path) -> Path:
+    """The default weights of `restore vsr`; without any, random ones of a small network, which
+    takes the same kernels but for its widths."""
+    from restore_cli.jobs.bench import random_weights
+    from restore_cli.weights import files
+
+    try:
+        return _weights("vsr", folder)
+    except WeightsError:
+        path = folder / "random.safetensors"
+        files.write(path, random_weights("vsr", {
+            "n_feat": 32, "extra_RBS": 1, "recons_RBS": 2,
+            "flow_channels": [8, 16, 24, 32, 40, 48], "flow_dense": [32, 24, 16, 12, 8],
+            "flow_refine": [24, 24, 24, 16, 12, 8]}))
+        return path
+
+
 WARMERS: dict[str, Callable[[str], None]] = {"upscale": _upscale, "denoise": _denoise,
-                                             "denoise-raw": _denoise_raw}
+                                             "denoise-raw": _denoise_raw, "vsr": _vsr}
