@@ -188,7 +188,8 @@ class Film:
         except OutOfMemory as error:
             error.path = error.path or info.path
             raise
-        if before is not None and plan != before and journal.frames:
+        if before is not None and (plan.tile, plan.pairs) != (
+                before.tile, before.pairs) and journal.frames:
             self._console.warn(f"{info.path}: less memory than before: smaller tiles, whose "
                                "rounding may differ")
         return plan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from restore_cli import units
@@ -19,7 +19,7 @@ _SHOWN = 11  # decoded frames between the reader and the network: read ahead, lo
 _MADE = 5  # enlarged frames from the network to the encoder
 _FIXED = 40e6  # whatever the size
 # Floats a value of the widest maps of each step, measured peaks rounded up.
-_DENSE, _EXTRACTED = 3.0, 4.0
+_DENSE, _EXTRACTED = 7.5, 4.0
 _TRUNK, _PLAIN_TRUNK = 4.0, 6.0
 
 
@@ -30,10 +30,13 @@ class Plan:
     Attributes:
         tile: (rows, columns) that an interior window decides.
         pairs: how many pairs of frames go through the flow network at once.
+        release: what one step has taken is handed back before the next; else the engine keeps
+            it, and the frames after it are quicker.
     """
 
     tile: tuple[int, int]
     pairs: int
+    release: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Cost:
         held: while the film runs: decoded and enlarged frames, features, pyramids.
         pair: for each pair in the flow network.
         whole: for one frame in the flow network's extractor.
+        fused: the residual blocks are one CPU operator.
     """
 
     config: Mapping[str, Any]
@@ -67,9 +71,17 @@ class Cost:
         strip = max(8 * 4 * feat, (2 * scale + 4) * scale * 2 * feat)
         return int(total + 4 * 2 * strip * (height + width))
 
-    def need(self, tile: int, pairs: int) -> int:
+    def examine(self, tile: int) -> int:
+        """Bytes for finding out about a new frame, its features by tiles of this side."""
+        beyond = 1 + 2 * self.config["extra_RBS"]
+        height, width = (min(side, tile + 2 * beyond) for side in self.size)
+        maps = _TRUNK if self.fused else _PLAIN_TRUNK
+        return self.whole + int(4 * self.config["n_feat"] * maps * height * width)
+
+    def need(self, tile: int, pairs: int, release: bool = False) -> int:
         """Bytes of everything."""
-        return self.held + max(self.whole, pairs * self.pair, self.tile(tile))
+        steps = self.examine(tile), pairs * self.pair, self.tile(tile)
+        return self.held + (max(steps) if release else sum(steps))
 
 
 def cost(layout: Layout, config: Mapping[str, Any], size: tuple[int, int], itemsize: int,
@@ -101,7 +113,7 @@ def cost(layout: Layout, config: Mapping[str, Any], size: tuple[int, int], items
         held += 3 * 4 * pixels * (2 * own**2 + own * scale)
     dense = shapes.decoder_features(config, shapes.FIRST) + shapes.SHIFTS
     pair = 4 * _DENSE * dense * aligned / 4 ** (shapes.FIRST + 1) + 4 * 8 * pixels
-    whole = 4 * (6 * aligned + _EXTRACTED * channels[0] * aligned / 4)
+    whole = 4 * (12 * aligned + _EXTRACTED * channels[0] * aligned / 4)
     return Cost(config, size, int(held), int(pair), int(whole), fused)
 
 
@@ -116,22 +128,36 @@ def choose(model: Cost, room: int, asked: int | None = None,
     Raises:
         OutOfMemory: nothing fits.
     """
-    if before is not None and model.need(max(before.tile), before.pairs) <= room:
-        return before
-    least = model.held + max(model.whole, model.pair)
-    if least > room:
+    if before is not None and model.need(max(before.tile), before.pairs, True) <= room:
+        fits = model.need(max(before.tile), before.pairs) <= room
+        return replace(before, release=not fits)
+    pairs = model.config["n_sequence"] - 1
+    largest = max(SMALLEST_TILE, min(LARGEST_TILE, max(model.size)))
+    if asked is None and model.need(largest, pairs) <= room:
+        return _even_plan(model, largest, pairs, False)
+    left = room - model.held
+    least = max(model.examine(SMALLEST_TILE), model.pair, model.tile(SMALLEST_TILE))
+    if least > left:
         height, width = model.size
-        raise OutOfMemory(f"frames of {width}x{height} need {units.show(least)} whatever the tile, "
-                          f"and {units.show(room)} are left", hint="Give more with --memory")
-    pairs = min(model.config["n_sequence"] - 1, max(1, (room - model.held) // model.pair))
+        raise OutOfMemory(
+            f"frames of {width}x{height} need {units.show(model.held + least)} whatever the "
+            f"tile, and {units.show(room)} are left", hint="Give more with --memory")
+    pairs = int(min(pairs, left // model.pair))
+
+    def takes(tile: int) -> int:
+        return max(model.examine(tile), model.tile(tile))
+
     if asked is not None:
-        memory.check_tile(asked, model.tile, room - model.held)
-        return Plan((asked, asked), int(pairs))
-    side = memory.choose_tile(model.tile, room - model.held, smallest=SMALLEST_TILE, step=8,
-                              largest=max(SMALLEST_TILE, min(LARGEST_TILE, max(model.size))))
+        memory.check_tile(asked, takes, left)
+        return Plan((asked, asked), pairs, model.need(asked, pairs) > room)
+    side = memory.choose_tile(takes, left, smallest=SMALLEST_TILE, step=8, largest=largest)
+    return _even_plan(model, side, pairs, True)
+
+
+def _even_plan(model: Cost, side: int, pairs: int, release: bool) -> Plan:
     halo = shapes.halo(model.config)
     rows, columns = (_even(length, side, halo) for length in model.size)
-    return Plan((rows, columns), int(pairs))
+    return Plan((rows, columns), pairs, release)
 
 
 def _even(length: int, tile: int, halo: int) -> int:

@@ -18,7 +18,7 @@ from restore_cli.jobs.vsr_network import Loaded
 from restore_cli.jobs.vsr_plan import Plan
 from restore_cli.media.video_model import Frame
 from restore_cli.nets.vsr import shapes
-from restore_cli.pipeline import tiles
+from restore_cli.pipeline import memory, tiles
 from restore_cli.pipeline.tiles import Tile
 
 
@@ -69,12 +69,23 @@ class Stream:
         with jt.no_grad():
             for held in window:
                 self._examine(held)
+            self._released()
             flows = self._flows(window)
+            self._released()
             for tile in self._tiles:
                 made = self._tile(window, flows, tile)
                 rows, columns = (slice(own * one.start, own * one.stop) for one in tile.keep)
                 out[rows, columns] = made if reduced else _stored(made, dtype)
+        self._released()
         return _stored(vsr_reduce.reduce(out, own, self._scale), dtype) if reduced else out
+
+    def _released(self) -> None:
+        """Takes from the engine the memory that it keeps for more work of the same shapes."""
+        import jittor as jt
+
+        if self._plan.release:
+            jt.gc()
+            memory.trim()
 
     def _examine(self, held: Held) -> None:
         """Finds features and pyramid of a frame that is new."""
@@ -120,6 +131,7 @@ class Stream:
                 *(one.pyramid.levels for one in group), strict=True)), middle.size)
             made = self._network.flow_net.moduleNetwork.between(first, second).numpy()
             found.update({id(one): made[i:i + 1] for i, one in enumerate(group)})
+            del first, second
         return found
 
     def _tile(self, window: Sequence[Held], flows: dict[int, np.ndarray], tile: Tile

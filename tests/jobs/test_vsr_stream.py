@@ -128,10 +128,11 @@ def test_plans(loaded):
     config = loaded.config
     model = vsr_plan.cost(layout("vsr", config), config, (200, 320), 1, 4, True)
     whole = vsr_plan.choose(model, model.need(320, 4))
-    assert whole.tile == (320, 320) and whole.pairs == 4
-    less = vsr_plan.choose(model, model.held + max(model.tile(40), model.whole, model.pair))
-    assert max(less.tile) < 200 and less.pairs >= 1
-    assert vsr_plan.choose(model, model.need(320, 4), before=less) == less
-    assert vsr_plan.choose(model, 1 << 40, asked=20).tile == (20, 20)
+    assert whole == Plan((320, 320), 4, False)
+    less = vsr_plan.choose(model, model.held + max(model.tile(40), model.examine(40), model.pair))
+    assert max(less.tile) < 200 and less.pairs >= 1 and less.release
+    again = vsr_plan.choose(model, model.need(320, 4), before=less)
+    assert (again.tile, again.pairs, again.release) == (less.tile, less.pairs, False)
+    assert vsr_plan.choose(model, 1 << 40, asked=20) == Plan((20, 20), 4, False)
     with pytest.raises(OutOfMemory, match="320x200"):
         vsr_plan.choose(model, model.held)
