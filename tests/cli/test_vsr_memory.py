@@ -1,0 +1,89 @@
+"""The memory model of `restore vsr` bounds what is measured, and `--memory` the whole process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from vsr_films import film, films, small
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs /proc")
+
+NETWORKS = {
+    "wide": {"n_feat": 32, "recons_RBS": 2, "extra_RBS": 1},
+    "compact": small.TINY,
+}
+
+MEASURE = """
+import sys
+from pathlib import Path
+from fractions import Fraction
+import numpy as np
+from restore_cli.runtime import engine
+engine.start("cpu")
+from restore_cli.jobs import vsr_network, vsr_plan
+from restore_cli.jobs.vsr_plan import Plan
+from restore_cli.jobs.vsr_stream import Held, Stream
+from restore_cli.media.video_model import Frame
+from restore_cli.nets.layout import layout
+from restore_cli.pipeline import memory
+loaded = vsr_network.load(Path(sys.argv[1]), device="cpu")
+scale, tile, release = int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[3]) < 99
+def go(size):
+    rng = np.random.default_rng(0)
+    film = [Held(Frame(i, i, Fraction(1), 1, rng.integers(0, 255, (*size, 3)).astype(np.uint8)))
+            for i in range(5)]
+    memory.release()
+    before = memory.rss()
+    Path("/proc/self/clear_refs").write_text("5")
+    Stream(loaded, size, Plan((tile, tile), 2, release), scale).enlarge(film)
+    model = vsr_plan.cost(layout("vsr", loaded.config), loaded.config, size, 1, scale,
+                          loaded.fused)
+    print(memory.peak_rss() - before, model.need(tile, 2, release), model.held, model.pair,
+          model.examine(tile), model.tile(tile))
+go((64, 64)); go((280, 360))
+"""
+
+RUN = ("import sys\nfrom restore_cli.cli.app import main\n"
+       "from restore_cli.pipeline.memory import peak_rss\n"
+       "status = main(sys.argv[1:])\nprint(peak_rss())\nsys.exit(status)")
+
+
+def start(code, *arguments, **options):
+    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], text=True,
+                          capture_output=True, timeout=600, **options)
+
+
+@pytest.mark.parametrize("name,scale,tile,fused", [
+    ("wide", 4, 1024, "1"), ("wide", 4, 1024, "0"), ("wide", 2, 64, "1"), ("wide", 4, 64, "0"),
+    ("compact", 4, 1024, "1")])
+def test_a_frame_takes_no_more_than_the_model_says(tmp_path, name, scale, tile, fused):
+    weights = small.weights(tmp_path, NETWORKS[name])
+    found = start(MEASURE, weights, scale, tile, env={**os.environ, "RESTORE_FUSED": fused})
+    assert found.returncode == 0, found.stderr
+    taken, predicted = map(int, found.stdout.splitlines()[-1].split()[:2])
+    assert 0.2 * predicted < taken < predicted, found.stdout
+
+
+def test_the_ceiling_holds_for_the_whole_process(tmp_path):
+    """Less memory than frames take at once: tiles, the same frames, and no more than was said."""
+    film(tmp_path / "a.mp4", 4, size="360x280")
+    weights = small.weights(tmp_path, NETWORKS["wide"])
+    sizes = []
+    for number, ceiling in enumerate((2048, 620)):
+        found = start(RUN, "vsr", "a.mp4", "--memory", f"{ceiling}M", "-w", weights, "--device",
+                      "cpu", "-o", f"{number}.mkv", "--codec", "ffv1", "--json", cwd=tmp_path)
+        assert found.returncode == 0, found.stderr
+        *records, peak = found.stdout.splitlines()
+        assert int(peak) < ceiling << 20, f"{int(peak) / 2**20:.0f} of {ceiling}"
+        sizes.append(records[-1].partition('"tile": ')[2])
+    assert sizes[0] != sizes[1]
+    one, other = (films.decoded(tmp_path / f"{i}.mkv").astype(int) for i in (0, 1))
+    assert abs(one - other).max() <= 2 and (one != other).mean() < 1e-3
+    found = start(RUN, "vsr", "a.mp4", "--memory", "330M", "-w", weights, "--device", "cpu",
+                  "-o", "c.mkv", cwd=tmp_path)
+    assert found.returncode == 5 and "360x280" in found.stderr, found.stderr
+    assert not (tmp_path / "c.mkv").exists()
