@@ -81,7 +81,7 @@ def run(request: VsrEvaluation, console: Console) -> ExitStatus:
     def score(clip: Clip) -> VideoResult:
         with common.naming_the_path(clip.low):
             result = _score(clip, enlarger, request)
-        if not console.json_lines:
+        if not console.json_lines and len(work) > 1:
             console.info(video_report.text([result], name).splitlines()[1])
         return result
 
@@ -154,7 +154,7 @@ def _check(request: VsrEvaluation) -> None:
 
 def _clips(request: VsrEvaluation, failures: common.Failures) -> list[Clip]:
     if request.low is not None and request.high is not None:
-        name = request.low.resolve().stem
+        name = request.low.resolve().name if request.low.is_dir() else request.low.stem
         return [Clip(name, name, request.low, request.high, request.restored)]
     work: list[Clip] = []
     for folder, label in common.labelled(request.data):
