@@ -109,11 +109,11 @@ class Film:
         finally:
             if ahead is None or ahead.idle:
                 film.close()
+            memory.release(young=True)  # the next film has frames of another size
 
     def _enlarge(self, item: Item, info: VideoInfo, ahead: Ahead[Frame], film: video.Source
                  ) -> dict[str, Any]:
-        scale = self._request.scale
-        size = (info.height, info.width)
+        scale, size = self._request.scale, (info.height, info.width)
         out_size = scale * info.width, scale * info.height
         journal = self._journal(item, film)
         plan = self._plan(info, journal)
@@ -127,7 +127,7 @@ class Film:
             done = journal.frames if journal is not None else 0
             if done:
                 self._console.info(f"{item.target}: going on after {done} finished frames")
-            stream = Stream(self._loaded, size, plan, scale)
+            enlarger = _Enlarger(self._loaded, size, plan, self._request, self._console)
             try:
                 with Behind(output.use) as behind:
                     for number, window in enumerate(self._windows(ahead, counted)):
@@ -136,7 +136,7 @@ class Film:
                             continue
                         middle = window[len(window) // 2].frame
                         behind.put(Made(dataclasses.replace(middle, rgb=None),
-                                        stream.enlarge(window)))
+                                        enlarger(window)))
                         bar.update()
                         del window
                 if not counted["frames"]:
@@ -244,6 +244,30 @@ class Film:
             carry=item.source != STREAM and not isinstance(film, frames.FrameFolder),
             whole=self._settings.cut.whole, arguments=rest, overwrite=request.overwrite,
             length=request.segment, tell=tell)
+
+
+class _Enlarger:
+    """The network on one film, with smaller tiles once memory runs out after all."""
+
+    def __init__(self, loaded: Loaded, size: tuple[int, int], plan: Plan, request: VsrRequest,
+                 console: Console):
+        self._loaded, self._size, self._plan = loaded, size, plan
+        self._request, self._console = request, console
+        self._stream = Stream(loaded, size, plan, request.scale)
+
+    def __call__(self, window: tuple[Held, ...]) -> np.ndarray:
+        """The middle frame, enlarged."""
+        return memory.halving(
+            lambda side: self._attempt(side, window), max(self._plan.tile),
+            smallest=vsr_plan.SMALLEST_TILE, fixed=self._request.tile is not None,
+            on_retry=lambda half: self._console.warn(
+                f"memory ran out; again with tiles of {half} pixels"))
+
+    def _attempt(self, side: int, window: tuple[Held, ...]) -> np.ndarray:
+        if side != max(self._plan.tile):
+            self._plan = Plan((side, side), 1, True)
+            self._stream = Stream(self._loaded, self._size, self._plan, self._request.scale)
+        return self._stream.enlarge(window)
 
 
 def _names(film: video.Source, settings: Settings) -> Callable[[int], str] | None:

@@ -267,3 +267,23 @@ def test_nothing_finished_leaves_nothing(vsr, monkeypatch):
         assert vsr("a.mp4").status == 130
     assert os.listdir() == ["a.mp4"]
     assert vsr("a.mp4", "--resume").status == 0
+
+
+def test_memory_that_runs_out_after_all(vsr, network, monkeypatch):
+    from restore_cli.jobs.vsr_stream import Stream
+
+    pictures, genuine = two_shots(Path("in"), 3), Stream._tile
+
+    def tile(self, window, flows, tile):
+        if self._size == (24, 32) and tile.y.read[1] - tile.y.read[0] > 23:
+            raise RuntimeError("CUDA error: out of memory")
+        return genuine(self, window, flows, tile)
+
+    monkeypatch.setattr(Stream, "_tile", tile)
+    monkeypatch.setattr("restore_cli.jobs.vsr_plan.SMALLEST_TILE", 4)
+    found = vsr("in", "-o", "out")
+    assert found.status == 0 and "again with tiles of 8 pixels" in found.stderr, found.stderr
+    made = np.stack([images.read(path).pixels for path in sorted(Path("out").iterdir())])
+    assert close(made, expected(network, pictures, [0, 3]))
+    assert vsr("in", "-o", "other", "--tile", 32).status == 5
+    assert not Path("other.parts").exists()
