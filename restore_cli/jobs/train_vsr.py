@@ -45,7 +45,7 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
                  "average": 0.999, "steps": 1000},
         "supervised": {"patch": 48, "batch": 4, "lr": 5e-4, "flow_lr": 5e-5,
                        "schedule": "cosine", "average": 0.999, "steps": 6000},
-        "flow": {"patch": 64, "batch": 8, "lr": 5e-4, "schedule": "cosine", "average": 0.999,
+        "flow": {"patch": 128, "batch": 4, "lr": 5e-4, "schedule": "cosine", "average": 0.999,
                  "steps": 3000},
     },
 }
