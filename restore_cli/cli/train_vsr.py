@@ -29,6 +29,9 @@ def vsr(
     blur: Annotated[str, typer.Option(
         help="gaussian (sigma 0.4 to 2.0) or realistic, before every 4th pixel is taken.",
         rich_help_panel=DATA)] = "gaussian",
+    noise: Annotated[float, typer.Option(
+        help="With --stage supervised: noise up to this many levels of 255 in half of the windows; "
+        "published: 0.", rich_help_panel=DATA)] = 0.0,
     clip_frames: Annotated[Optional[int], typer.Option(
         min=5, help="Frames taken from the beginning of each clip; default: 50 of a folder, 300 "
         "of a film.", rich_help_panel=DATA)] = None,
@@ -108,7 +111,7 @@ def vsr(
 
     raise typer.Exit(int(train_vsr.run(train_vsr.VsrTraining(
         out=out, data=data or (), on=on, validation=validation, stage=stage, blur=blur,
-        clip_frames=clip_frames, synthetic_count=synthetic_count, photos=photos,
+        noise=noise, clip_frames=clip_frames, synthetic_count=synthetic_count, photos=photos,
         photo_share=photo_share, model=model, init=init, patch=patch, batch=batch, steps=steps,
         lr=lr, flow_lr=flow_lr, schedule=schedule, average=average, seed=seed,
         validate_every=validate_every, checkpoint_every=checkpoint_every, minutes=minutes,

@@ -45,8 +45,8 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
                  "average": 0.999, "steps": 1000},
         "supervised": {"patch": 48, "batch": 4, "lr": 5e-4, "flow_lr": 5e-5,
                        "schedule": "cosine", "average": 0.999, "steps": 6000},
-        "flow": {"patch": 128, "batch": 4, "lr": 5e-4, "schedule": "cosine", "average": 0.999,
-                 "steps": 3000},
+        "flow": {"patch": 128, "batch": 4, "lr": 1e-3, "schedule": "cosine", "average": 0.999,
+                 "steps": 5000},
     },
 }
 # --on: a few careful steps, on patches as large as the film allows.
@@ -62,6 +62,7 @@ class VsrTraining:
         data: films, folders of them or of frames, or "synthetic".
         on: a film whose own frames are trained on, without blur; instead of `data`.
         validation: films or frames to validate on; None takes some windows of the data.
+        noise: see `VideoSampler`; for "supervised" alone, whose target is free of it.
         stage: "self", "supervised" or "flow".
         model: "compact" or "published"; None takes that of `init`, else compact.
         patch, batch, steps, lr, flow_lr, schedule, average: None takes the model's and stage's.
@@ -76,6 +77,7 @@ class VsrTraining:
     validation: Path | None = None
     stage: str = "self"
     blur: str = "gaussian"
+    noise: float = 0.0
     clip_frames: int | None = None
     synthetic_count: int = 400
     photos: Path | None = None
@@ -103,7 +105,7 @@ class VsrTraining:
         """What defines the run: a resumed run must have the same."""
         from restore_cli.weights.hashing import sha256_of
 
-        keys = ("stage", "blur", "clip_frames", "synthetic_count", "photo_share", "patch", "batch",
+        keys = ("stage", "blur", "noise", "clip_frames", "synthetic_count", "photo_share", "patch", "batch",
                 "steps", "lr", "flow_lr", "schedule", "average", "seed")
         return {**{key: getattr(self, key) for key in keys}, "config": config,
                 "data": [name_of(one) for one in self.data],
@@ -154,6 +156,8 @@ def check(options: VsrTraining) -> None:
         raise UsageError("--stage flow needs motion that is known", hint="Use --data synthetic")
     if options.stage == "flow" and options.flow_lr is not None:
         raise UsageError("--flow-lr is about the whole network", hint="Use --lr")
+    if options.noise and options.stage != "supervised":
+        raise UsageError("--noise is for --stage supervised, whose targets have none")
     if SYNTHETIC not in options.data and (options.photo_share or options.photos):
         raise UsageError("--photos and --photo-share belong to --data synthetic")
     if options.photos is not None and not options.photo_share:

@@ -67,8 +67,9 @@ def gather(options: VsrTraining, console: Console) -> Data:
                 held += _held(windows, options)
     if options.validation is not None:
         held = _held(_windows(options.validation, options, 1, console), options)
-    return Data(films.VideoSampler(films.MixedSamples(parts, options.seed), options.batch), held,
-                epoch)
+    samples = films.MixedSamples(parts, options.seed)
+    return Data(films.VideoSampler(samples, options.batch, noise=options.noise,
+                                   seed=options.seed), held, epoch)
 
 
 def _own(options: VsrTraining, console: Console) -> Data:

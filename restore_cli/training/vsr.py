@@ -19,7 +19,7 @@ from restore_cli.training.n2v import fresh
 from restore_cli.weights.files import Weights, write
 
 STAGES = ("self", "supervised")
-FLOW_KEYS = "flow_net."
+FLOW_KEYS, KERNEL_KEYS = "flow_net.", "kernel_net."
 
 
 class VsrRecipe:
@@ -34,7 +34,8 @@ class VsrRecipe:
         stage: "self", the published losses, whose targets are the given frames (Self-Blind-VSR,
             section 3.3); or "supervised", the L1 distance from the large frame, which leaves the
             kernel network as it is.
-        flow_factor: what the flow network's learning rate is multiplied by; 0.01 as published.
+        flow_factor: what the flow network's learning rate is multiplied by; 0.01 as published, 0
+            leaves it as it is.
         workers: threads that prepare batches.
     """
 
@@ -45,8 +46,8 @@ class VsrRecipe:
         self.settings = settings
         keys = self.network.state_dict()
         self.factors = {key: flow_factor for key in keys if key.startswith(FLOW_KEYS)}
-        self.frozen = frozenset(key for key in keys
-                                if stage == "supervised" and key.startswith("kernel_net."))
+        fixed = [FLOW_KEYS] * (flow_factor == 0) + [KERNEL_KEYS] * (stage == "supervised")
+        self.frozen = frozenset(key for key in keys if key.startswith(tuple(fixed)))
         self._config, self._facts, self._stage = config, facts, stage
         self._sampler, self._held, self._workers = sampler, list(held), workers
 

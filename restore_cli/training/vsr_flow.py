@@ -12,14 +12,16 @@ import jittor as jt
 import numpy as np
 
 from restore_cli.nets.vsr import pwc, shapes
+from restore_cli.training import vsr_flow_start
 from restore_cli.training.datasets.moving_samples import FlowBatch
 from restore_cli.training.datasets.prefetch import Prefetcher
 from restore_cli.training.datasets.samplers import Sampler
 from restore_cli.training.n2v import fresh
 from restore_cli.weights.files import Weights, write
 
-WEIGHTS = (0.005, 0.01, 0.02, 0.08, 0.32)
-"""Weights of the levels' losses, finest first (equation 1, alpha)."""
+WEIGHTS = (1.28, 0.64, 0.32, 0.32, 0.32)
+"""Weights of the levels' losses, finest first: equation 1's alpha (0.005 to 0.32), which belong to
+sums over pixels, times the number of a level's pixels to one of the coarsest level."""
 _TINY = 1e-8  # under the root, whose slope at 0 has no end
 
 
@@ -38,6 +40,7 @@ class FlowRecipe:
     def __init__(self, config: dict[str, Any], sampler: Sampler, held: Sequence[FlowBatch],
                  settings: dict[str, Any], facts: dict[str, str], *, workers: int = 1):
         self.network = fresh(shapes.FLOW_NAME, config, settings["seed"])
+        vsr_flow_start.start(self.network, sampler.batch(0).first, settings["seed"])
         self.settings = settings
         self._config, self._facts = config, facts
         self._sampler, self._held, self._workers = sampler, list(held), workers

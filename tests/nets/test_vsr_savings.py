@@ -70,6 +70,25 @@ def test_composed_tail_sees_new_weights(engine):
     assert recipe.error(old, new) > 0.1
 
 
+@pytest.mark.parametrize("config", [recipe.SMALL, ENLARGED])
+def test_tail_in_training(engine, config):
+    """Composed with gradients: values and gradients of the layers themselves."""
+    import jittor as jt
+
+    net = recipe.network(config)
+    net.train()
+    x = jt.array(recipe.noise(1, 2, 16, 25, 28))
+    weights = jt.array(recipe.noise(2, 2, 3, 25 * net.scale, 28 * net.scale))
+    parts = [value for key, value in net.named_parameters() if key.startswith(("out", "upsam"))]
+    found = []
+    for form in (net.tail, net._plain_tail):
+        made = form(x)
+        found.append([made, *jt.grad((made * weights).sum(), [x, *parts])])
+    assert found[0][0].shape == found[1][0].shape
+    for quick, plain in zip(*found, strict=True):
+        assert recipe.error(quick, plain.numpy()) < 1e-4
+
+
 def test_fusion_is_a_sum(engine):
     """Equal to upstream's convolution of all features side by side, with its gradients."""
     import jittor as jt

@@ -70,7 +70,7 @@ def _silent():
     return console
 
 
-def trained(tmp_path, stage, steps=1, config=TINY, frames=None, resume_at=None):
+def trained(tmp_path, stage, steps=1, config=TINY, resume_at=None, flow_factor=0.01):
     """Weights before and after some steps."""
     from restore_cli.training.trainer import Plan, Trainer
 
@@ -82,7 +82,7 @@ def trained(tmp_path, stage, steps=1, config=TINY, frames=None, resume_at=None):
     plan = Plan(steps, lambda step: 1e-3, validate_every=1000, log_every=1)
 
     def one():
-        return recipe(config, batch, stage=stage)
+        return recipe(config, batch, stage=stage, flow_factor=flow_factor)
 
     first = one()
     before = {key: value.numpy() for key, value in first.network.state_dict().items()}
@@ -108,6 +108,13 @@ def test_the_flow_network_learns_a_hundred_times_slower(engine, tmp_path, stage)
     assert moved["out_conv.1.bias"] == pytest.approx(1e-3, rel=0.01)
 
 
+def test_a_flow_network_that_is_to_stay_as_it_is(engine, tmp_path):
+    before, after = trained(tmp_path, "supervised", flow_factor=0.0)
+    for key, value in before.items():
+        fixed = key.startswith(("flow_net.", "kernel_net."))
+        assert np.array_equal(value, after[key]) == fixed, key
+
+
 def test_a_resumed_run_ends_with_the_same_bits(engine, tmp_path):
     _, whole = trained(tmp_path / "whole", "self", 4)
     _, parts = trained(tmp_path / "parts", "self", 4, resume_at=2)
@@ -124,6 +131,38 @@ def test_exported_weights_say_what_they_are(engine, tmp_path):
     assert {key: found.config[key] for key in TINY} == TINY
     facts = json.loads(found.metadata["training"])
     assert (facts["step"], facts["validation"]) == (7, {"psnr": 30.0})
+
+
+def test_first_weights_find_motion_by_correlation(engine):
+    """Where a picture moves by two pixels of a level, the best match lies there at once."""
+    import jittor as jt
+
+    from restore_cli.nets import registry
+    from restore_cli.nets.vsr.warp import correlation
+    from restore_cli.training import vsr_flow_start
+
+    frame = blur.blurred(texture(1, 96, 96, 5)[0], np.ones((7, 7)) / 49) / 255
+    x = np.float32(np.moveaxis(frame, -1, 0))[None]
+    first, second = x[:, :, 16:80, 24:88], x[:, :, 16:80, 16:80]  # moves 8 pixels to the right
+    network = registry.build("vsr-flow", FLOW)
+
+    def matches():
+        with jt.no_grad():
+            one, two = (network.pyramid(jt.array(np.ascontiguousarray(part))).levels[0]
+                        for part in (first, second))
+            one, two = ((part - part.mean(dims=(2, 3), keepdims=True)) for part in (one, two))
+            two = two / (two.sqr().sum(1, keepdims=True).sqrt() + 1e-3)
+            best = correlation(one, two).numpy()[:, :, 4:-4, 4:-4].argmax(1)
+        return float((best == 4 * 9 + 4 + 2).mean())
+
+    vsr_flow_start.start(network, first, 1)
+    assert matches() > 0.9
+    level = network.pyramid(jt.array(np.ascontiguousarray(first))).levels[0].numpy()
+    assert 0.5 < np.sqrt(np.square(level).mean()) < 1.1
+    kept = {key: value.numpy() for key, value in network.state_dict().items()}
+    vsr_flow_start.start(network, first, 1)
+    for key, value in network.state_dict().items():
+        assert np.array_equal(value.numpy(), kept[key]), key
 
 
 def test_flow_training_lowers_the_error(engine):
@@ -267,8 +306,29 @@ def test_scenes_as_samples():
     source = moving_samples.SceneSamples(pictures, 0, patch=16, mode="realistic")
     small, large = source.sample(0)
     assert small.shape == (5, 3, 16, 16) and large.shape == (3, 64, 64)
+    again, other = source.sample(32), source.sample(128)  # of the same scene, and of the next
+    sides = [np.sort(large.ravel()) for _, large in (source.sample(0), again, other)]
+    assert np.array_equal(sides[0], sides[1]) and not np.array_equal(sides[0], sides[2])
+    assert not np.array_equal(small, again[0])
+    assert np.array_equal(source.sample(0)[0], small)
     held = source.held(2)
     assert held[0].frames.shape == (5, 3, 16, 16)
     assert not np.array_equal(held[0].large, held[1].large)
     with pytest.raises(UsageError, match="--blur"):
         moving_samples.SceneSamples(pictures, 0, patch=16, mode="box")
+
+
+def test_noise_in_half_of_the_samples():
+    class Gray:
+        def sample(self, draw):
+            del draw
+            return np.full((5, 3, 32, 32), 0.5, np.float32), np.full((3, 128, 128), 0.5, np.float32)
+
+    batches = [VideoSampler(Gray(), 8, noise=5.0, seed=2).batch(step) for step in range(20)]
+    sigmas = np.concatenate([batch.frames.std(axis=(1, 2, 3, 4)) for batch in batches]) * 255
+    assert 0.35 < (sigmas == 0).mean() < 0.65 and 4 < sigmas.max() < 5.1
+    frames = batches[0].frames[sigmas[:8].argmax()]
+    assert abs(np.corrcoef(frames[0].ravel(), frames[1].ravel())[0, 1]) < 0.1
+    assert all((batch.large == 0.5).all() for batch in batches)
+    with pytest.raises(UsageError, match="--noise"):
+        VideoSampler(Gray(), 8, noise=-1.0)

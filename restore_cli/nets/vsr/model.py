@@ -18,6 +18,8 @@ from restore_cli.nets.ops import residual_trunk
 from restore_cli.nets.vsr import kernel, pwc, recons, shapes, tail
 from restore_cli.nets.vsr.warp import Place, warp
 
+_QUICK = 24  # pixels a side from which training composes the tail anew for each step
+
 
 @dataclass(frozen=True)
 class Cycle:
@@ -185,6 +187,12 @@ class Vsr(Network):
 
     def tail(self, x):
         """What the residual blocks lead to, as picture detail."""
+        if self.is_training() and not jt.flags.no_grad and min(x.shape[2:]) >= _QUICK:
+            made = Tail(*tail.composed_by_impulses(*self._tail_layers()))
+            return self.quick_tail(x, made)
+        return self._plain_tail(x)
+
+    def _plain_tail(self, x):
         return self.out_conv(x if self._config["HR_in"] else self.upsample_layers(x))
 
     def compose_tail(self) -> Tail:
@@ -195,7 +203,7 @@ class Vsr(Network):
 
     def quick_tail(self, x, made: Tail,
                    ends: tuple[bool, bool, bool, bool] = (True, True, True, True)) -> jt.Var:
-        """`tail`, by one convolution and exact borders; without gradients.
+        """`tail`, by one convolution and exact borders.
 
         Args:
             x: (N, C, H, W), the picture or a tile of it.
@@ -204,7 +212,7 @@ class Vsr(Network):
                 does not, the outer 2 pixels of `x` are wrong in the result and to be cut off.
         """
         if min(x.shape[2:]) < 2 * tail.REACH:
-            return self.tail(x)
+            return self._plain_tail(x)
         ups, outs = self._tail_layers()
         inner = tail.apply(x, made.weight, made.bias, self.scale)
         wide = tail.REACH * self.scale

@@ -68,6 +68,29 @@ def _unshuffled(weight: np.ndarray) -> np.ndarray:
     return made.reshape(2 * phases, 2 * phases, outputs, 4 * channels, 3, 3)
 
 
+def composed_by_impulses(ups: Sequence[nn.Conv], outs: Sequence[nn.Conv]
+                         ) -> tuple[jt.Var, jt.Var]:
+    """The same weights, differentiable with respect to the layers'.
+
+    They are what the layers make of a pixel of 1 in each channel, on 5x5 pixels, from whose
+    borders nothing reaches the middle and beyond which the middle reaches nothing.
+    """
+    channels, scale, side = outs[0].weight.shape[1], 2 ** len(ups), 2 * REACH + 1
+    impulses = np.zeros((channels + 1, channels, side, side), np.float32)
+    impulses[range(channels), range(channels), REACH, REACH] = 1
+    x = jt.array(impulses)
+    for layer in ups:
+        x = nn.PixelShuffle(2)(layer(x))
+    for layer in outs:
+        x = layer(x)
+    none, outputs = x[channels], x.shape[1]
+    weight = (x[:channels] - none.unsqueeze(0)).reshape(channels, outputs, side, scale, side, scale)
+    # An output k pixels behind the impulse sees it k pixels before itself.
+    weight = weight[:, :, ::-1, :, ::-1].permute(1, 3, 5, 0, 2, 4)
+    near = slice(REACH * scale, (REACH + 1) * scale)
+    return weight.reshape(-1, channels, side, side), none[:, near, near].reshape(-1)
+
+
 def apply(x: jt.Var, weight: jt.Var, bias: jt.Var, scale: int) -> jt.Var:
     """The one convolution and its shuffle; zeros beyond the border."""
     x = nn.conv2d(x, weight, bias, padding=REACH)

@@ -62,20 +62,35 @@ class Sample(Protocol):
 class VideoSampler:
     """Makes the `VideoBatch` of any step from (seed, step) alone.
 
+    Args:
+        source: of the samples.
+        batch: samples a step.
+        noise: half of the samples get Gaussian noise of a standard deviation up to this, in
+            levels of 8 bits; another noise in each frame.
+        seed: of the noise.
+
     Raises:
-        UsageError: an empty batch.
+        UsageError: an empty batch, or negative noise.
     """
 
-    def __init__(self, source: Sample, batch: int):
+    def __init__(self, source: Sample, batch: int, *, noise: float = 0.0, seed: int = 0):
         if batch < 1:
             raise UsageError("batch size must be at least 1")
-        self._source, self._size = source, batch
+        if not 0 <= noise < 256:
+            raise UsageError(f"--noise must be from 0 to 255, not {noise:g}")
+        self._source, self._size, self._noise, self._seed = source, batch, noise / 255, seed
 
     def batch(self, step: int) -> VideoBatch:
         """The batch of step `step` (from 0)."""
         made = [self._source.sample(step * self._size + slot) for slot in range(self._size)]
         large = None if made[0][1] is None else np.stack([one[1] for one in made])
-        return VideoBatch(np.stack([one[0] for one in made]), large)
+        frames = np.stack([one[0] for one in made])
+        if self._noise:
+            rng = np.random.default_rng([self._seed, 0x401, step])
+            sigma = rng.uniform(-self._noise, self._noise, self._size).clip(0)
+            frames += rng.standard_normal(frames.shape, np.float32) * np.float32(
+                sigma.reshape(-1, 1, 1, 1, 1))
+        return VideoBatch(frames, large)
 
 
 class FilmSamples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,11 +16,16 @@ from restore_cli.training.datasets.sources import ImageSource
 from restore_cli.training.degradations import blur, blur_kernels
 
 SPEED = 20.0  # pixels a frame, of the large frames; less where they are small
+REUSE = 4
+"""Samples that are made of each scene: painting costs more than all that follows."""
+_BLOCK = 32  # scenes that take turns, so that a batch has different ones
 _MIDDLE = LENGTH // 2
 
 
 class SceneSamples:
     """Windows of made scenes, blurred and made small; see `films.Sample`.
+
+    Each scene is used `REUSE` times: mirrored, turned, backwards in time, with other kernels.
 
     Args:
         pictures: where textures come from.
@@ -32,18 +38,27 @@ class SceneSamples:
         if mode not in films.MODES:
             raise UsageError(f"unknown --blur '{mode}'", hint="Use gaussian or realistic")
         self._scenes, self._seed, self._mode = scenes(pictures, patch), seed, mode
+        self._frames = lru_cache(_BLOCK)(self._paint)  # of a block, and each once
 
     def sample(self, draw: int) -> tuple[np.ndarray, np.ndarray]:
         """Sample number `draw` of the run."""
         rng = np.random.default_rng([self._seed, 0x5CE, draw])
-        frames = list(self._scenes.scene(self._seed, draw).frames())
+        block, place = divmod(draw, _BLOCK * REUSE)
+        frames = self._frames(block * _BLOCK + place % _BLOCK)
+        flips = rng.random(3) < 0.5
+        frames = [films.turned(frame, *flips) for frame in frames]
+        if rng.random() < 0.5:
+            frames.reverse()
         return films.made_small(frames, blur_kernels.training_kernel(self._mode, rng))
 
     def held(self, count: int) -> list[Held]:
         """The first `count` scenes of the seed, to validate on."""
-        return [films.held(list(self._scenes.scene(self._seed, number).frames()), self._mode,
+        return [films.held(list(self._paint(number)), self._mode,
                            np.random.default_rng([self._seed, 0x7E57, number]))
                 for number in range(count)]
+
+    def _paint(self, number: int) -> np.ndarray:
+        return self._scenes.scene(self._seed, number).frames()
 
 
 def scenes(pictures: ImageSource, patch: int) -> MovingScenes:
