@@ -29,6 +29,9 @@ def vsr(
         "--end", metavar="T", help="Where to end, written alike.", rich_help_panel=PART)] = None,
     frames: Annotated[Optional[int], typer.Option(
         "--frames", min=1, help="Frames to take at most.", rich_help_panel=PART)] = None,
+    preview: Annotated[Optional[int], typer.Option(
+        "--preview", metavar="N", min=1, help="First write a sheet of N frames, before and after, "
+        "beside the output; then go on with the film.", rich_help_panel=RESULT)] = None,
     rate: Annotated[Optional[str], typer.Option(
         "--rate", metavar="FPS", help="Frames a second of pictures in files; default: 25.",
         rich_help_panel=PART)] = None,
@@ -95,10 +98,11 @@ def vsr(
     from restore_cli.jobs.vsr import VsrRequest, run
 
     status = run(VsrRequest(
-        inputs=list(files or []), scale=scale, start=start, end=end, frames=frames, rate=rate,
-        scene_threshold=scene_threshold, codec=codec, crf=crf, pixel_format=pixel_format,
-        ffmpeg_args=ffmpeg_args, segment=segment, resume=resume, model=model, weights=weights,
-        output=output, suffix=suffix, format=format, overwrite=overwrite,
-        skip_existing=skip_existing, recursive=recursive, dry_run=dry_run, files_from=files_from,
-        null=null, shard=shard, device=device, threads=threads, memory=memory, tile=tile), console)
+        inputs=list(files or []), scale=scale, start=start, end=end, frames=frames,
+        preview=preview, rate=rate, scene_threshold=scene_threshold, codec=codec, crf=crf,
+        pixel_format=pixel_format, ffmpeg_args=ffmpeg_args, segment=segment, resume=resume,
+        model=model, weights=weights, output=output, suffix=suffix, format=format,
+        overwrite=overwrite, skip_existing=skip_existing, recursive=recursive, dry_run=dry_run,
+        files_from=files_from, null=null, shard=shard, device=device, threads=threads,
+        memory=memory, tile=tile), console)
     raise typer.Exit(int(status))

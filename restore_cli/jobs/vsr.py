@@ -18,7 +18,7 @@ from restore_cli.errors import (
     UsageError,
     WeightsError,
 )
-from restore_cli.jobs import files, vsr_names, vsr_network
+from restore_cli.jobs import files, vsr_names, vsr_network, vsr_preview
 from restore_cli.jobs.vsr_cut import Cut
 from restore_cli.jobs.vsr_film import Film, Settings
 from restore_cli.media import video
@@ -37,6 +37,7 @@ class VsrRequest(files.PictureRequest):
     start: str | None = None
     end: str | None = None
     frames: int | None = None
+    preview: int | None = None
     rate: str | None = None
     scene_threshold: str | None = None
     codec: str = "x264"
@@ -63,6 +64,7 @@ def run(request: VsrRequest, console: Console) -> ExitStatus:
     settings = _settings(request)
     items = vsr_names.plan(request, files.names(request, console), f"_x{request.scale}",
                            request.codec, console)
+    sheets = vsr_preview.plan(request.preview, request, request.resume, items)
     if request.dry_run:
         return _tell(items, console)
     summary, begun = stream.Summary(), time.perf_counter()
@@ -78,7 +80,7 @@ def run(request: VsrRequest, console: Console) -> ExitStatus:
         if request.scale > loaded.config["scale"]:
             raise UsageError(f"--scale {request.scale} is more than the x{loaded.config['scale']} "
                              f"of {loaded.name}")
-        film = Film(settings, loaded, sha256_of(path), console)
+        film = Film(settings, loaded, sha256_of(path), console, sheets)
         for item in work:
             _one(item, film, summary, console)
     summary.seconds = time.perf_counter() - begun

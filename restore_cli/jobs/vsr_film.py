@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,17 +16,18 @@ import numpy as np
 
 from restore_cli.console import Console
 from restore_cli.errors import InputError, OutOfMemory, UsageError
-from restore_cli.jobs import files, vsr_journal, vsr_names, vsr_output, vsr_plan
+from restore_cli.jobs import files, vsr_journal, vsr_names, vsr_output, vsr_plan, vsr_preview
 from restore_cli.jobs.vsr_cut import Cut
 from restore_cli.jobs.vsr_journal import Journal
 from restore_cli.jobs.vsr_network import Loaded
 from restore_cli.jobs.vsr_output import Made, Output
 from restore_cli.jobs.vsr_plan import Plan
 from restore_cli.jobs.vsr_stream import Held, Stream
+from restore_cli.jobs.vsr_windows import Place, Windows
 from restore_cli.media import frames, video
 from restore_cli.media.video_model import Frame, VideoInfo
 from restore_cli.nets.layout import layout
-from restore_cli.pipeline import memory, naming, scenes, windows
+from restore_cli.pipeline import memory, naming
 from restore_cli.pipeline.naming import STREAM, Item
 from restore_cli.pipeline.overlap import Ahead, Behind
 
@@ -62,13 +64,18 @@ class Film:
         loaded: the network.
         sha256: of its weight file.
         console: gets messages, progress and a record a segment.
+        sheets: files of previews, by the film's output.
     """
 
-    def __init__(self, settings: Settings, loaded: Loaded, sha256: str, console: Console):
+    def __init__(self, settings: Settings, loaded: Loaded, sha256: str, console: Console,
+                 sheets: Mapping[str, Path] | None = None):
         self._settings, self._request = settings, settings.request
         self._loaded, self._sha256, self._console = loaded, sha256, console
+        self._sheets = sheets or {}
         self._warm_up()
-        self._budget = memory.budget(self._request.memory, base=memory.rss() + files.CODECS)
+        self._budget = memory.budget(
+            self._request.memory, base=memory.rss() + files.CODECS
+            + (vsr_preview.room(self._request.preview) if self._sheets else 0))
 
     def _warm_up(self) -> None:
         """Compiles and loads every kernel on tiny frames, so that the base counts them."""
@@ -100,9 +107,16 @@ class Film:
             for note in info.notes:
                 self._console.warn(f"{item.source}: {note}")
             with contextlib.ExitStack() as stack:
-                ahead = Ahead(cut.of_film(film, info))
-                stack.enter_context(ahead)
-                facts = self._enlarge(item, info, ahead, film)
+                journal, place, shown = self._journal(item, film), None, iter(film)
+                if journal is not None:
+                    stack.enter_context(journal)
+                    stack.push(self._kept(item, journal))
+                    place, shown = _go_on(film, journal.place, cut.first or 0)
+                ahead = stack.enter_context(Ahead(cut.of_film(
+                    shown, info, place.number if place is not None else 0)))
+                facts = self._enlarge(item, info, Windows(
+                    ahead, self._loaded.config["n_sequence"], self._settings.threshold, place),
+                    film, journal)
             for note in film.problems:
                 self._console.warn(f"{item.source}: {note}")
             return {**facts, "problems": list(film.problems)}
@@ -111,14 +125,13 @@ class Film:
                 film.close()
             memory.release(young=True)  # the next film has frames of another size
 
-    def _enlarge(self, item: Item, info: VideoInfo, ahead: Ahead[Frame], film: video.Source
-                 ) -> dict[str, Any]:
+    def _enlarge(self, item: Item, info: VideoInfo, windows: Windows, film: video.Source,
+                 journal: Journal | None) -> dict[str, Any]:
         scale, size = self._request.scale, (info.height, info.width)
         out_size = scale * info.width, scale * info.height
-        journal = self._journal(item, film)
         plan = self._plan(info, journal)
+        self._preview(item, info, plan)
         total = self._settings.cut.count(info)
-        counted = {"shots": 0, "frames": 0}
         with self._console.progress(total=total, unit="frame", initial=journal.frames
                                     if journal is not None else 0) as bar:
             output = self._output(item, info, out_size, journal, film)
@@ -130,51 +143,61 @@ class Film:
             enlarger = _Enlarger(self._loaded, size, plan, self._request, self._console)
             try:
                 with Behind(output.use) as behind:
-                    for number, window in enumerate(self._windows(ahead, counted)):
-                        counted["frames"] += 1
-                        if number < done:
+                    for window in windows:
+                        if windows.number <= done:
                             continue
                         middle = window[len(window) // 2].frame
+                        # Times that were mended, and damage, come again only from the start.
+                        place = None if film.problems else windows.place()
                         behind.put(Made(dataclasses.replace(middle, rgb=None),
-                                        enlarger(window)))
+                                        enlarger(window), place))
                         bar.update()
                         del window
-                if not counted["frames"]:
+                if not windows.number:
                     raise InputError("has no frames" if self._settings.cut.whole else
                                      "has no frames between --start and --end", path=item.source)
-                if done > counted["frames"]:
-                    raise InputError(f"has {counted['frames']} frames, and {done} were finished "
+                if done > windows.number:
+                    raise InputError(f"has {windows.number} frames, and {done} were finished "
                                      "before", path=item.source, hint="--overwrite begins anew")
                 output.finish()
             except BaseException:
                 output.abandon()
-                if journal is not None:
-                    self._kept(item, journal)
                 raise
         for note in output.notes:
             self._console.warn(f"{item.source}: {note}")
-        return {"input_size": [info.width, info.height], "size": list(out_size), **counted,
+        return {"input_size": [info.width, info.height], "size": list(out_size),
+                "shots": windows.shots, "frames": windows.number,
                 "weights": self._loaded.name, "tile": list(plan.tile),
                 "notes": [*info.notes, *output.notes]}
 
-    def _kept(self, item: Item, journal: Journal) -> None:
-        """Says what a stopped run has left, or leaves nothing."""
-        if journal.frames:
-            self._console.info(f"{item.target}: {journal.frames} frames are kept; --resume goes "
-                               "on after them")
-        else:
-            with contextlib.suppress(OSError):  # the error itself is what counts
-                journal.remove()
+    def _preview(self, item: Item, info: VideoInfo, plan: Plan) -> None:
+        """Writes the film's sheet, if there is to be one, and tells of it."""
+        sheet = self._sheets.get(str(item.target))
+        if sheet is None:
+            return
+        request, settings = self._request, self._settings
+        told = vsr_preview.Preview(
+            str(item.source), info, settings.cut, settings.rate, settings.threshold,
+            self._loaded.config["n_sequence"], request.scale, self._loaded.name).make(
+            request.preview or 0, sheet,
+            _Enlarger(self._loaded, (info.height, info.width), plan, request, self._console),
+            request.overwrite, self._console)
+        memory.release(young=True)
+        if self._console.json_lines:
+            self._console.result("", {"source": str(item.source), "output": str(item.target),
+                                      "status": "preview", **told})
+        elif told["shown"]:
+            self._console.info(f"{sheet}: {len(told['shown'])} frames before and after; the film "
+                               "follows, Ctrl-C stops it")
 
-    def _windows(self, ahead: Ahead[Frame], counted: dict[str, int]) -> Iterator[tuple[Held, ...]]:
-        def held() -> Iterator[tuple[Held, bool]]:
-            marked = scenes.marked(map(Held, ahead), lambda one: one.frame.rgb,
-                                   self._settings.threshold)
-            for one, begins in marked:
-                counted["shots"] += begins
-                yield one, begins
+    def _kept(self, item: Item, journal: Journal) -> Callable[..., None]:
+        """What says, at the end of a block that fails, what the run leaves behind."""
+        def say(kind: type[BaseException] | None, *rest: object) -> None:
+            if kind is not None and journal.frames:
+                self._console.info(f"{item.target}: {journal.frames} frames are kept in "
+                                   f"{journal.folder.name}; --resume goes on after them")
 
-        return windows.sliding(held(), length=self._loaded.config["n_sequence"])
+        return say
 
     def _plan(self, info: VideoInfo, journal: Journal | None) -> Plan:
         model = vsr_plan.cost(
@@ -268,6 +291,33 @@ class _Enlarger:
             self._plan = Plan((side, side), 1, True)
             self._stream = Stream(self._loaded, self._size, self._plan, self._request.scale)
         return self._stream.enlarge(window)
+
+
+def _go_on(film: video.Source, place: Place | None, start: int
+           ) -> tuple[Place | None, Iterator[Frame]]:
+    """Puts a film to where an earlier run is continued, if the same frames are found there.
+
+    Args:
+        place: that of the earlier run.
+        start: number of the first frame in a run that begins anew.
+
+    Returns:
+        `place`, or None for the start, and the frames from there.
+    """
+    if place is None:
+        return None, iter(film)
+    film.go_on(place.frame, place.pts)
+    seen = list(itertools.islice(film, len(place.seen)))
+    if not place.matches(seen) or film.problems:
+        film.go_on(start)
+        return None, iter(film)
+
+    def again() -> Iterator[Frame]:
+        while seen:
+            yield seen.pop(0)
+        yield from film
+
+    return place, again()
 
 
 def _names(film: video.Source, settings: Settings) -> Callable[[int], str] | None:
