@@ -168,14 +168,15 @@ class Preview:
                 runs.append([place])
         for run in runs:
             begin = max(run[0] - LEAD, 0) if exact else 0
-            times = [part[place][1] for place in run]
+            left = [part[place][1] for place in run]
             with self._open(part[begin][0], part[-1][0] + 1, part[begin][1] if exact else None
                             ) as film:
                 for window in self._sliding(film):
                     pts = window[len(window) // 2].frame.pts
-                    if pts in times:
+                    if pts >= left[0]:  # later only where the frame itself is lost
                         yield window
-                    if pts >= times[-1]:
+                        left = [one for one in left if one > pts]
+                    if not left:
                         break
 
     def _sliding(self, film: video.Source) -> Iterator[tuple[Held, ...]]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from restore_cli.media.video_model import VideoInfo
 from restore_cli.media.video_probe import open_container
 
+_TELL = ("mov,mp4", "matroska", "nut")
+"""Beginnings of FFmpeg's names of the formats that keep the times at which frames are shown; of
+others, such as AVI, some are made up."""
+
 
 def times(info: VideoInfo) -> list[int] | None:
     """The pts of each frame of a film file, in the order shown.
@@ -13,14 +17,16 @@ def times(info: VideoInfo) -> list[int] | None:
         info: of the file, as `Decoder` gives it.
 
     Returns:
-        Ticks of `info.time_base`, strictly rising; None where the packets do not tell, or
-        cannot be read to the end.
+        Ticks of `info.time_base`, strictly rising; None where the format does not tell them, or
+        packets cannot be read to the end.
 
     Raises:
         InputError: the file cannot be opened.
     """
     import av
 
+    if not info.format.startswith(_TELL):
+        return None
     found: list[int] = []
     with open_container(info.path) as container:
         try:
