@@ -8,71 +8,21 @@ takes the overlap that fits and no more.
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 import time
-import traceback
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from restore_cli.console import Console
-from restore_cli.errors import (
-    DeviceError,
-    ExitStatus,
-    InputError,
-    OutOfMemory,
-    OutputError,
-    RestoreError,
-    WeightsError,
-)
+from restore_cli.errors import InputError, OutOfMemory, OutputError, RestoreError
 from restore_cli.pipeline.naming import Item
+from restore_cli.pipeline.report import FATAL, Failure, Report, Summary
 
-_FATAL = (WeightsError, DeviceError, BrokenPipeError)  # they concern the run, not one item
+__all__ = ["Summary", "run", "serve"]
+
 _POLL = 0.2  # seconds; waits are cut into these so that Ctrl-C is seen on Windows too
 _END = object()
-
-
-@dataclass
-class Summary:
-    """What a run came to.
-
-    Attributes:
-        done, failed, skipped: numbers of items.
-        seconds: wall time of the run.
-        statuses: how often failures of each status occurred.
-    """
-
-    done: int = 0
-    failed: int = 0
-    skipped: int = 0
-    seconds: float = 0.0
-    statuses: Counter = field(default_factory=Counter)
-
-    @property
-    def status(self) -> ExitStatus:
-        """The run's exit status.
-
-        0 when nothing failed. When nothing was done and everything failed alike (one huge image:
-        memory), that failure's own status; else 3. A bug is never hidden: 1.
-        """
-        if not self.failed:
-            return ExitStatus.OK
-        if ExitStatus.BUG in self.statuses:
-            return ExitStatus.BUG
-        if not self.done and len(self.statuses) == 1:
-            return ExitStatus(next(iter(self.statuses)))
-        return ExitStatus.SOME_FAILED
-
-    def __str__(self) -> str:
-        parts = [f"{self.done} done"]
-        if self.failed:
-            parts.append(f"{self.failed} failed")
-        if self.skipped:
-            parts.append(f"{self.skipped} skipped")
-        return f"{', '.join(parts)} in {self.seconds:.1f} s"
 
 
 def run(items: Sequence[Item], read: Callable[[Item], Any], compute: Callable[[Item, Any], Any],
@@ -103,68 +53,76 @@ def run(items: Sequence[Item], read: Callable[[Item], Any], compute: Callable[[I
         WeightsError, DeviceError, BrokenPipeError: they concern the whole run, which stops.
         KeyboardInterrupt, Terminated: passed on once the write in progress has ended.
     """
-    return _Run(read, compute, write, console, describe, unit, depth, weigh, room).all(items)
+    several = len(items) > 1  # a single item has the caller's own bar, if any
+    report = Report(console, describe, unit if several else None)
+    start = time.perf_counter()
+    work = report.begin(items)
+    with report.showing(len(work)):
+        serve(work, read, compute, write, report=report, depth=depth, weigh=weigh, room=room)
+    report.summary.seconds = time.perf_counter() - start
+    if several:
+        console.info(str(report.summary))
+    return report.summary
+
+
+def serve(work: Iterable[Item], read: Callable[[Item], Any], compute: Callable[[Item, Any], Any],
+          write: Callable[[Item, Any], dict[str, Any]], *, report: Report, depth: int = 1,
+          weigh: Callable[[Item], int] | None = None, room: int | None = None) -> None:
+    """Processes `work`, of which an item is taken when it is about to be read.
+
+    Args:
+        report: is told what becomes of each.
+
+    The others, and what is raised, are those of `run`.
+    """
+    _Run(read, compute, write, report, depth, weigh, room).all(work)
 
 
 class _Run:
-    def __init__(self, read, compute, write, console, describe, unit, depth, weigh, room):
-        self.read, self.compute, self.write = read, compute, write
-        self.console, self.describe, self.unit = console, describe, unit
+    def __init__(self, read, compute, write, report, depth, weigh, room):
+        self.read, self.compute, self.write, self.report = read, compute, write, report
         self.weigh, self.gate = weigh, _Gate(room)
-        self.summary = Summary()
         self.stop = threading.Event()
         self.fatal: BaseException | None = None
-        self.lock = threading.Lock()
         self.ready: queue.Queue = queue.Queue()
         self.results: queue.Queue = queue.Queue()
         self.read_slots = threading.Semaphore(depth)
         self.write_slots = threading.Semaphore(depth)
-        self.bar: Any = None
 
-    def all(self, items: Sequence[Item]) -> Summary:
-        start = time.perf_counter()
-        work = []
-        for item in items:
-            work.append(item) if item.skip is None else self._skipped(item)
+    def all(self, work: Iterable[Item]) -> None:
         reader = threading.Thread(target=self._read_all, args=(work,), daemon=True, name="read")
         writer = threading.Thread(target=self._write_all, daemon=True, name="write")
-        several = len(items) > 1
-        with self._progress(len(work), several) as self.bar:
-            reader.start()
-            writer.start()
-            try:
-                self._compute_all()
-            except BaseException:
-                self.stop.set()
-                raise
-            finally:
-                self.results.put(_END)
-                # The write in progress ends: an image is there whole or not at all. A reader that
-                # hangs (a pipe that sends nothing) holds nothing and is left to the exit.
-                writer.join()
+        reader.start()
+        writer.start()
+        try:
+            self._compute_all()
+        except BaseException:
+            self.stop.set()
+            raise
+        finally:
+            self.results.put(_END)
+            # The write in progress ends: an image is there whole or not at all. A reader that
+            # hangs (a pipe that sends nothing) holds nothing and is left to the exit.
+            writer.join()
         if self.fatal is not None:
             raise self.fatal
-        self.summary.seconds = time.perf_counter() - start
-        if several:
-            self.console.info(str(self.summary))
-        return self.summary
 
-    def _progress(self, count: int, several: bool):
-        # A single item has the caller's own bar, if any.
-        return (self.console.progress(total=count, unit=self.unit) if several
-                else contextlib.nullcontext())
-
-    def _read_all(self, work: list[Item]) -> None:
-        for item in work:
+    def _read_all(self, work: Iterable[Item]) -> None:
+        waiting = iter(work)
+        while True:
             _wait(self.read_slots, self.stop)
             if self.stop.is_set():
                 return
+            item = next(waiting, None)
+            if item is None:
+                break
             job = _Job(item)
             try:
                 with job:
                     if self.weigh is not None:
                         job.weight = self.weigh(item)
                 self.gate.enter(job, self.stop)
+                self.report.entered(item, "read")
                 with job:
                     job.data = self.read(item)
             except BaseException as error:  # reported by the thread that counts
@@ -177,6 +135,7 @@ class _Run:
             self.read_slots.release()
             if job.error is None:
                 data, job.data = job.data, None
+                self.report.entered(job.item, "compute")
                 try:
                     with job:
                         job.data = self.compute(job.item, data)
@@ -195,6 +154,7 @@ class _Run:
     def _write_all(self) -> None:
         while (job := self.results.get()) is not _END:
             if not self.stop.is_set():
+                self.report.entered(job.item, "write")
                 try:
                     with job:
                         result, job.data = job.data, None
@@ -211,48 +171,18 @@ class _Run:
             self.write_slots.release()
             del job
 
-    def _skipped(self, item: Item) -> None:
-        self.summary.skipped += 1
-        self.console.result("", _record(item, "skipped", reason=item.skip))
-
     def _done(self, job: _Job, facts: dict[str, Any]) -> None:
-        record = _record(job.item, "done", **facts, seconds=round(job.seconds, 3))
-        with self.lock:
-            self.summary.done += 1
-            self.gate.leave(job)
-            self._advance()
-            if self.console.json_lines:
-                self.console.result("", record)
-            else:
-                self.console.info(self.describe(record))
+        self.gate.leave(job)
+        self.report.done(job.item, facts, job.seconds)
 
     def _failed(self, job: _Job) -> None:
         """Counts and reports a failure; raises it when it concerns the run."""
         error = job.error
         job.data = None
         self.gate.leave(job)
-        if isinstance(error, _FATAL) or not isinstance(error, Exception):
+        if isinstance(error, FATAL) or not isinstance(error, Exception):
             raise error
-        if isinstance(error, RestoreError):
-            status, shown = error.status, error
-        else:
-            status = ExitStatus.BUG
-            shown = RestoreError(f"unexpected {type(error).__name__}: {error}",
-                                 path=job.item.source, hint="--debug shows where")
-        with self.lock:
-            self.summary.failed += 1
-            self.summary.statuses[status] += 1
-            self._advance()
-            if self.console.debug:
-                self.console.info("".join(traceback.format_exception(error)).rstrip())
-            self.console.error(shown)
-            self.console.result("", _record(job.item, "failed", error=str(shown),
-                                            seconds=round(job.seconds, 3)))
-
-
-    def _advance(self) -> None:
-        if self.bar is not None:
-            self.bar.update()
+        self.report.failed(job.item, Failure.of(error, job.item), job.seconds)
 
 
 class _Job:
@@ -320,7 +250,7 @@ def _about(error: BaseException, path: Any, kind: type[RestoreError],
            what: str) -> BaseException:
     """`error` as something the user can understand, where it is no bug."""
     if isinstance(error, RestoreError):
-        if error.path is None and not isinstance(error, _FATAL):
+        if error.path is None and not isinstance(error, FATAL):
             error.path = path
         return error
     if isinstance(error, BrokenPipeError):
@@ -333,7 +263,3 @@ def _about(error: BaseException, path: Any, kind: type[RestoreError],
         return error
     found.__cause__ = error
     return found
-
-
-def _record(item: Item, status: str, **facts: Any) -> dict[str, Any]:
-    return {"source": str(item.source), "output": str(item.target), "status": status, **facts}
