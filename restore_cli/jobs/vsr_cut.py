@@ -60,9 +60,14 @@ class Cut:
             ends.append((self.start or 0) + self.frames)
         return min(ends, default=None)
 
-    def of_film(self, film: Iterable[Frame], info: VideoInfo) -> Iterator[Frame]:
-        """The frames of a film opened with `first` and `stop` that belong to the part."""
-        zero, taken = info.start_pts * info.time_base, 0
+    def of_film(self, film: Iterable[Frame], info: VideoInfo, taken: int = 0
+                ) -> Iterator[Frame]:
+        """The frames of a film opened with `first` and `stop` that belong to the part.
+
+        Args:
+            taken: frames of the part that come before those of `film`.
+        """
+        zero = info.start_pts * info.time_base
         for frame in film:
             seconds = frame.seconds - zero
             if isinstance(self.start, Fraction) and seconds < self.start:

@@ -2,7 +2,8 @@
 
 Beside the output lies a folder with the finished segments and a journal: a line of JSON for the
 run, then one for each segment. A line is written once its segment is safe; a torn last line,
-after a power failure, does not count.
+after a power failure, does not count. A lock in the folder, which ends with the run however that
+ends, keeps other runs out.
 """
 
 from __future__ import annotations
@@ -10,15 +11,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from restore_cli.errors import InputError, UsageError
+from restore_cli.errors import InputError, OutputError, UsageError
+from restore_cli.jobs.vsr_windows import Place
 from restore_cli.media.atomic import output_error
 
 SUFFIX = ".parts"
-_NAME, _VERSION = "journal.jsonl", 1
+_NAME, _VERSION, _LOCK = "journal.jsonl", 1, ".restore-lock"
+_OURS = re.compile(r"journal\.jsonl|\.restore-.+|segment_\d{5,}\.\w+")
 
 
 def folder_of(target: Path) -> Path:
@@ -46,7 +51,9 @@ def fingerprint(files: list[Path]) -> str:
 
 
 class Journal:
-    """The journal of one output.
+    """The journal of one output; a context manager that keeps other runs out.
+
+    The block's end removes what is of no use to a later run.
 
     Args:
         target: the output.
@@ -59,9 +66,10 @@ class Journal:
         segments: records of the finished ones.
         plan: what was noted of the first run beside the facts; None in a new one.
 
-    Raises:
-        UsageError: an unfinished run is there and neither is asked for, or it was another one.
-        OutputError: the folder cannot be written.
+    Raises (as the block begins):
+        UsageError: an unfinished run is there and neither is asked for, it was another one, or
+            its journal is damaged.
+        OutputError: the folder cannot be written, or another run is at work on this output.
     """
 
     def __init__(self, target: Path, facts: Mapping[str, Any], *, resume: bool, overwrite: bool):
@@ -70,12 +78,70 @@ class Journal:
         self._facts = json.loads(json.dumps(facts))
         self.segments: list[dict[str, Any]] = []
         self.plan: dict[str, Any] | None = None
-        if self.folder.is_dir():
-            if resume:
+        self._resume, self._overwrite, self._begun = resume, overwrite, False
+        self._lock: Any = None
+        self._made: list[Path] = []
+
+    def __enter__(self) -> Journal:
+        try:
+            self._make_folders()
+            self._keep_others_out()
+            if self._resume:
                 self._read()
-            elif not overwrite and self._path.exists():
+            elif not self._overwrite and self._path.exists():
                 raise UsageError("an unfinished run has left its parts here", path=self.folder,
                                  hint="--resume goes on with it, --overwrite begins anew")
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._begun and not self.segments:
+            with suppress(OSError):  # what has failed before is what counts
+                self.remove()
+        self._leave()
+
+    def _make_folders(self) -> None:
+        missing, folder = [], self.folder
+        while not folder.is_dir() and folder != folder.parent:
+            missing.append(folder)
+            folder = folder.parent
+        try:
+            for folder in reversed(missing):
+                with suppress(FileExistsError):  # another run has made it
+                    folder.mkdir()
+                    self._made.append(folder)
+        except OSError as error:
+            raise output_error(error, self._target) from error
+
+    def _keep_others_out(self) -> None:
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.folder / _LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except (Timeout, FileNotFoundError):  # the latter: it is just being removed
+            raise OutputError("another run is at work on this output", path=self._target,
+                              hint="Wait for it to end, or choose another -o") from None
+        except NotImplementedError:
+            return  # no locks on this disk
+        except OSError as error:
+            raise output_error(error, self._target) from error
+        self._lock = lock
+
+    def _leave(self) -> None:
+        """Lets others in, and removes folders with nothing in them."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            # Removed while it is held, or it could be the next run's; Windows forbids that.
+            steps = [(self.folder / _LOCK).unlink, lock.release]
+            for step in reversed(steps) if os.name == "nt" else steps:
+                with suppress(OSError):
+                    step()
+        with suppress(OSError):  # until one has something in it
+            for folder in dict.fromkeys((self.folder, *reversed(self._made))):
+                folder.rmdir()
 
     def _read(self) -> None:
         try:
@@ -90,14 +156,17 @@ class Journal:
                 found.append(json.loads(line))
             except ValueError:
                 break  # torn; what follows cannot be relied on
-        if not found:
-            return
-        head = found[0]
-        if head.get("version") != _VERSION or not isinstance(head.get("facts"), dict):
-            raise UsageError("is no journal of this version", path=self._path,
+            if not isinstance(found[-1], dict):
+                found.pop()
+                break
+        head = found[0] if found else {}
+        plan = head.get("plan")
+        if (head.get("version") != _VERSION or not isinstance(head.get("facts"), dict)
+                or not isinstance(plan, dict) or not _is_plan(plan)):
+            raise UsageError("is damaged, or no journal of this version", path=self._path,
                              hint="--overwrite begins anew")
         self._compare(head["facts"])
-        self.plan = head.get("plan")
+        self.plan = plan
         for record in found[1:]:
             if not self._sound(record):
                 break
@@ -115,22 +184,25 @@ class Journal:
                                   "begin anew")
 
     def _sound(self, record: Mapping[str, Any]) -> bool:
-        """Whether a segment's file, if it has one, is there as it was written."""
+        """Whether a segment's record is whole and its file, if any, there as it was written."""
         name = record.get("file")
+        numbers = ["frames"] if name is None else ["frames", "first", "last", "duration", "bytes"]
+        if any(type(record.get(key)) is not int for key in numbers) or record["frames"] < 1:
+            return False
         if name is None:
             return True
         try:
-            return (self.folder / name).stat().st_size == record["bytes"]
-        except OSError:
+            return (self.folder / str(name)).stat().st_size == record["bytes"]
+        except (OSError, ValueError):
             return False
 
     def begin(self, plan: Mapping[str, Any]) -> None:
         """Makes the folder ready: nothing in it but what counts; notes `plan` beside the facts."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            kept = {record.get("file") for record in self.segments}
+            self._begun = True
+            kept = {_LOCK, *(record.get("file") for record in self.segments)}
             for path in self.folder.iterdir():
-                if path.name not in kept and _ours(path):
+                if path.name not in kept and _OURS.fullmatch(path.name):
                     path.unlink()
             self.plan = dict(plan)
             temporary = self.folder / f".restore-{_NAME}"
@@ -142,26 +214,37 @@ class Journal:
                 os.fsync(file.fileno())
             os.replace(temporary, self._path)
         except OSError as error:
-            raise output_error(error, self.folder) from error
+            raise output_error(error, self._target) from error
 
-    def add(self, record: dict[str, Any]) -> None:
-        """Notes a finished segment, safe against loss of power."""
+    def add(self, record: dict[str, Any], place: Place | None = None) -> None:
+        """Notes a finished segment, safe against loss of power.
+
+        Args:
+            place: from where a later run may go on after it.
+        """
+        if place is not None:
+            record = {**record, "place": place.record()}
         try:
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise output_error(error, self._path) from error
+            raise output_error(error, self._target) from error
         self.segments.append(record)
 
     def remove(self) -> None:
-        """Removes the folder and what this program has put there."""
+        """Removes what this program has put into the folder; the block's end removes the rest."""
         for path in self.folder.iterdir():
-            if _ours(path):
+            if path.name != _LOCK and _OURS.fullmatch(path.name):
                 path.unlink()
-        if not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        self.segments = []
+
+    @property
+    def place(self) -> Place | None:
+        """Where to go on after the finished segments; None when that is the film's start."""
+        found = Place.from_record(self.segments[-1].get("place")) if self.segments else None
+        return found if found is not None and found.number <= self.frames else None
 
     @property
     def frames(self) -> int:
@@ -169,8 +252,11 @@ class Journal:
         return sum(record["frames"] for record in self.segments)
 
 
-def _ours(path: Path) -> bool:
-    return path.name == _NAME or path.name.startswith((".restore-", "segment_"))
+def _is_plan(plan: Mapping[str, Any]) -> bool:
+    """Whether it has a tile of two sides and a number of pairs, all at least 1."""
+    tile = plan.get("tile")
+    return isinstance(tile, list) and len(tile) == 2 and all(
+        type(one) is int and one > 0 for one in (*tile, plan.get("pairs")))
 
 
 def _show(value: Any) -> str:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from restore_cli.console import Console
-from restore_cli.errors import InputError, UsageError
+from restore_cli.errors import InputError, OutputError, UsageError
 from restore_cli.jobs.files import PictureRequest
 from restore_cli.jobs.vsr_journal import folder_of
 from restore_cli.media import formats, frames, video
@@ -32,6 +32,7 @@ def plan(request: PictureRequest, named: list[str], suffix: str, codec: str, con
 
     Raises:
         UsageError: clashes, names of no format, or nothing to do.
+        OutputError: standard output is to be written and is closed.
     """
     kind(request)
     suffix = suffix if request.suffix is None else request.suffix
@@ -60,6 +61,8 @@ def plan(request: PictureRequest, named: list[str], suffix: str, codec: str, con
     if not items and request.shard is None:
         raise UsageError("no film among the inputs", hint="--recursive enters folders")
     if any(item.target == STREAM for item in items):
+        if console.stdout is None:
+            raise OutputError("standard output is closed", path=STREAM)
         if not request.dry_run:
             console.reserve_stdout()
     elif request.format is not None:

@@ -6,14 +6,15 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from restore_cli.jobs.vsr_journal import Journal
-from restore_cli.media import video
+from restore_cli.jobs.vsr_windows import Place
+from restore_cli.media import frames, video
 from restore_cli.media.frames import FrameWriter
 from restore_cli.media.video_codecs import CODECS, Encoding
 from restore_cli.media.video_model import Frame, VideoInfo
@@ -24,10 +25,17 @@ Tell = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Made:
-    """An enlarged frame on its way out; `source` is without its pixels."""
+    """An enlarged frame on its way out.
+
+    Attributes:
+        source: the frame, without its pixels.
+        rgb: the enlarged one.
+        place: where a run may begin that is to make the frames after this one.
+    """
 
     source: Frame
     rgb: np.ndarray
+    place: Place | None = None
 
 
 class Output(ABC):
@@ -43,6 +51,7 @@ class Output(ABC):
         self._length, self._count, self._tell = length, done, tell
         self._group = -(-done // length)
         self._in_group, self._since = 0, time.perf_counter()
+        self._place: Place | None = None
         self.notes: tuple[str, ...] = ()
 
     def use(self, made: Made) -> None:
@@ -50,6 +59,7 @@ class Output(ABC):
         if not self._in_group:
             self._open(self._group)
         self._write(made)
+        self._place = made.place
         self._in_group += 1
         self._count += 1
         if self._in_group == self._length:
@@ -79,7 +89,7 @@ class Output(ABC):
         """Writes a frame of it."""
 
     @abstractmethod
-    def _close(self, number: int, frames: int) -> dict[str, Any]:
+    def _close(self, number: int, count: int) -> dict[str, Any]:
         """Ends it; what there is to tell."""
 
     @abstractmethod
@@ -113,7 +123,7 @@ class Film(Output):
         assert self._writer is not None
         self._writer.write(made.rgb, made.source.pts, made.source.duration)
 
-    def _close(self, number: int, frames: int) -> dict[str, Any]:
+    def _close(self, number: int, count: int) -> dict[str, Any]:
         writer, self._writer = self._writer, None
         assert writer is not None
         writer.__exit__(None, None, None)
@@ -121,13 +131,13 @@ class Film(Output):
         record = writer.segment.record()
         path = Path(record.pop("path"))
         record.update(file=path.name, bytes=path.stat().st_size)
-        self._journal.add(record)
+        self._journal.add(record, self._place)
         return {"bytes": record["bytes"]}
 
     def _complete(self) -> None:
         segments = []
         for record in self._journal.segments:
-            facts = {key: value for key, value in record.items() if key not in ("file", "bytes")}
+            facts = {one.name: record[one.name] for one in fields(Segment) if one.name != "path"}
             segments.append(Segment(str(self._journal.folder / record["file"]), **facts))
         self.notes += video.join(segments, self._target, self._encoding, self._source,
                                  whole=self._whole, overwrite=self._overwrite,
@@ -151,18 +161,25 @@ class Pictures(Output):
         done = journal.frames
         shifted = None if names is None else (lambda number: names(number + done))
         # Pictures after the last finished group may be there from the run that is continued.
+        self._goes_on = journal.plan is not None
         self._writer = FrameWriter(target, names=shifted, first=1 + done,
-                                   overwrite=overwrite or journal.plan is not None)
-        self._journal = journal
+                                   overwrite=overwrite or self._goes_on)
+        self._target, self._journal, self._begun_at = target, journal, done
+        self._made_folder = not frames.is_pattern(target) and not target.exists()
+        self._loose: list[Path] = []  # pictures of no finished group
 
     def _open(self, number: int) -> None:
         """Pictures are whole one by one."""
 
     def _write(self, made: Made) -> None:
+        path = self._writer.path(self._count - self._begun_at)
+        if self._goes_on or not path.exists():
+            self._loose.append(path)
         self._writer.write(made.rgb, made.source.pts, made.source.duration)
 
-    def _close(self, number: int, frames: int) -> dict[str, Any]:
-        self._journal.add({"frames": frames})
+    def _close(self, number: int, count: int) -> dict[str, Any]:
+        self._journal.add({"frames": count}, self._place)
+        self._loose = []
         return {}
 
     def _complete(self) -> None:
@@ -170,7 +187,12 @@ class Pictures(Output):
         self._journal.remove()
 
     def abandon(self) -> None:
-        """What is written stays."""
+        """No picture of the group in progress stays, but what has replaced another one."""
+        with suppress(OSError):
+            for path in self._loose:
+                path.unlink(missing_ok=True)
+            if self._made_folder:
+                self._target.rmdir()  # unless something is in it
 
 
 class Pipe(Output):
@@ -189,7 +211,7 @@ class Pipe(Output):
         assert self._writer is not None
         self._writer.write(made.rgb, made.source.pts, made.source.duration)
 
-    def _close(self, number: int, frames: int) -> dict[str, Any]:
+    def _close(self, number: int, count: int) -> dict[str, Any]:
         return {}
 
     def _complete(self) -> None:

@@ -128,7 +128,16 @@ class FrameFolder:
             # As a film they are stored in the layout and colours every player knows.
             bits=16 if self._deep else 8, chroma="420", alpha=first.has_alpha,
             colour=Colour(range=1, matrix=1, primaries=1, transfer=1, used=1), notes=notes)
-        self._numbers = iter(range(*slice(start, end).indices(len(self.files))))
+        self._end = end
+        self.go_on(start or 0)
+
+    def go_on(self, start: int, first: int | None = None) -> None:
+        """Gives, instead of what was asked for, the frames from `start` up to the same end.
+
+        Args:
+            first: that frame's time, which needs no looking for here.
+        """
+        self._numbers = iter(range(*slice(start, self._end).indices(len(self.files))))
 
     @property
     def problems(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
-from restore_cli.errors import UsageError
+from restore_cli.errors import InputError, UsageError
 from restore_cli.media import frames
 from restore_cli.media.frames import FrameFolder, FrameWriter
 from restore_cli.media.video_codecs import CODECS, Encoding, choose, split_arguments
@@ -48,7 +48,10 @@ def open_source(source: str | Path | Sequence[str | Path], *, stdin: BinaryIO | 
         InputError: it cannot be read.
     """
     if source == "-":
-        return read_pipe(stdin or sys.stdin.buffer, start=start, end=end, threads=threads)
+        pipe = stdin or getattr(sys.stdin, "buffer", None)
+        if pipe is None:
+            raise InputError("standard input is closed", path="-")
+        return read_pipe(pipe, start=start, end=end, threads=threads)
     if not isinstance(source, (str, Path)) or is_pictures(source):
         return FrameFolder(source, rate=rate or frames.RATE, start=start, end=end)
     return Decoder(source, start=start, end=end, first=first, threads=threads)

@@ -76,6 +76,24 @@ class Decoder:
         self._stream = self._container.streams[info.index]
         return info
 
+    def go_on(self, start: int, first: int | None = None) -> None:
+        """Gives, instead of what was asked for, the frames from `start` up to the same end.
+
+        Args:
+            start, first: as for a new `Decoder`; a pipe cannot go back.
+        """
+        if self._source_is_pipe:
+            raise ValueError("a pipe cannot go back")
+        self._damaged, self._ended_early = [], None
+        self._lost = self._resized = self._unordered = 0
+        self._open()
+        self._start = start
+        self._frames = self._run(first)
+
+    @property
+    def _source_is_pipe(self) -> bool:
+        return not isinstance(self._source, (str, Path))
+
     def close(self) -> None:
         """Closes the file; further frames are not given."""
         if self._container is not None:
@@ -125,7 +143,7 @@ class Decoder:
     def _run(self, first: int | None) -> Iterator[Frame]:
         index, last = 0, None
         pictures = self._pictures()
-        if first is not None and self._start and self._path != "-":  # a pipe cannot seek
+        if first is not None and self._start and not self._source_is_pipe:
             found = self._seek(first)
             if found is None:  # begin again from the start of the film
                 self._open()

@@ -206,9 +206,13 @@ class _Job:
     def _streams(self, carried: list[Carried]) -> list[str]:
         found: list[str] = []
         source = self._source
+        tags: dict[str, str] = {}
+        if self._container in ("matroska", "webm"):  # what the segments are called stays behind
+            tags = {"handler_name": "", "vendor_id": ""}
         if source is not None and source.stream is not None:
-            for key, value in video_tags.lasting(source.stream.tags).items():
-                found += ["-metadata:s:v:0", f"{key}={value}"]
+            tags.update(video_tags.lasting(source.stream.tags))
+        for key, value in tags.items():
+            found += ["-metadata:s:v:0", f"{key}={value}"]
         found += ["-disposition:v:0", "default"]
         videos = 1
         for number, one in enumerate(carried, start=1):

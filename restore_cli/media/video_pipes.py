@@ -68,7 +68,7 @@ class PipeWriter:
     Raises:
         UsageError: another kind.
         BrokenPipeError: the reader is gone.
-        OutputError: ffmpeg fails.
+        OutputError: the stream cannot be written, or ffmpeg fails.
     """
 
     def __init__(self, stream: BinaryIO, like: VideoInfo, size: tuple[int, int],
@@ -148,10 +148,18 @@ class PipeWriter:
 
     def _fail(self, error: OSError) -> None:
         self._pump.join(10)
-        if self._failure is not None:
-            raise self._failure
+        self._check()
         self._process.wait("-")  # raises with ffmpeg's words
         raise OutputError("ffmpeg stopped reading before the end", path="-") from error
+
+    def _check(self) -> None:
+        """Raises what has gone wrong with the stream."""
+        if isinstance(self._failure, BrokenPipeError):
+            raise self._failure
+        if self._failure is not None:
+            why = self._failure.strerror or str(self._failure)
+            raise OutputError(f"standard output cannot be written: {why}", path="-"
+                              ) from self._failure
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
@@ -165,8 +173,7 @@ class PipeWriter:
                     with suppress(OSError):
                         self._process.stdin.close()
                 self._pump.join()
-                if self._failure is not None:
-                    raise self._failure
+                self._check()
                 self._process.wait("-")
         finally:
             self._process.kill()

@@ -129,12 +129,25 @@ def marked(frames: Iterable[Frame], picture: Callable[[Frame], np.ndarray],
     Raises:
         UsageError: an impossible threshold.
     """
+    return ((frame, begins) for frame, begins, _ in followed(frames, picture, threshold))
+
+
+def followed(frames: Iterable[Frame], picture: Callable[[Frame], np.ndarray],
+             threshold: float | None = THRESHOLD) -> Iterator[tuple[Frame, bool, bool]]:
+    """As `marked`, also with whether all that came before a frame may be forgotten.
+
+    Arguments and errors are those of `marked`.
+
+    Yields:
+        A frame, whether it begins a shot, and whether the frames after it would be told the same
+        if the film began with this one. (It would begin a shot then, of course.)
+    """
     if threshold is not None and not 0 < threshold < float("inf"):
         raise UsageError(f"a scene threshold of {threshold:g} is impossible",
                          hint=f"Use more than 0; the default is {THRESHOLD:g}")
     source = iter(frames)
     if threshold is None:
-        yield from ((frame, number == 0) for number, frame in enumerate(source))
+        yield from ((frame, number == 0, True) for number, frame in enumerate(source))
         return
     ahead: deque[tuple[Frame, np.ndarray]] = deque()
 
@@ -154,8 +167,8 @@ def marked(frames: Iterable[Frame], picture: Callable[[Frame], np.ndarray],
 
     last, steady, first = None, 0, True
     while (small := look(0)) is not None:
-        begins = first
-        if _empty(small):
+        begins, empty = first, _empty(small)
+        if empty:
             steady = max(steady - 1, 0)
         else:
             if steady:
@@ -165,7 +178,7 @@ def marked(frames: Iterable[Frame], picture: Callable[[Frame], np.ndarray],
                 begins = not steady
             last = small
         first = False
-        yield ahead.popleft()[0], begins
+        yield ahead.popleft()[0], begins, not (empty or steady)
 
 
 def starts(frames: Iterable[np.ndarray], threshold: float = THRESHOLD) -> list[int]:
