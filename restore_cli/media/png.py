@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,10 +13,11 @@ from restore_cli.errors import InputError
 from restore_cli.media import limits, pngchunks, samples
 from restore_cli.media.model import Image
 
-# Level 1 packs a photograph seven times faster than 6 and makes files about a fifth larger.
+# Level 1 packs a photograph 25 times faster than 6 and makes files 1 to 6 % larger.
 DEFAULT_LEVEL = 1
 _CHANNELS = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}
 _IDAT = 1 << 20
+_SAMPLED = 16  # every so many rows tell which filter fits
 
 
 def read(stream: BinaryIO, path: str | Path, max_pixels: int | None = None
@@ -74,7 +76,7 @@ def write(stream: BinaryIO, image: Image, level: int | None = None) -> None:
     """Encodes `image` (uint8 or uint16) to a stream that need not be seekable.
 
     Args:
-        level: deflate effort, 0 to 9; None means fast.
+        level: deflate effort, 0 to 9; None means 1, the fast one.
     """
     pixels = image.pixels
     height, width, channels = pixels.shape
@@ -85,9 +87,7 @@ def write(stream: BinaryIO, image: Image, level: int | None = None) -> None:
     stream.write(pngchunks.SIGNATURE + pngchunks.chunk(b"IHDR", header)
                  + pngchunks.describing(image.metadata, gray=channels < 3))
     level = DEFAULT_LEVEL if level is None else level
-    # The low bytes of 16-bit samples are noise: searching them for repetitions is time lost.
-    strategy = zlib.Z_RLE if wide and level <= 2 else zlib.Z_DEFAULT_STRATEGY
-    packer = zlib.compressobj(level, zlib.DEFLATED, 15, 9, strategy)
+    packer = _packer(level, wide)
     waiting = bytearray()
     above = None
     for part in samples.row_windows(pixels.shape, _IDAT):
@@ -105,19 +105,37 @@ def write(stream: BinaryIO, image: Image, level: int | None = None) -> None:
     stream.write(pngchunks.chunk(b"IDAT", bytes(waiting)) + pngchunks.chunk(b"IEND", b""))
 
 
+def _packer(level: int, wide: bool):
+    """A compressor of a zlib stream."""
+    if level == 1:
+        with suppress(ImportError):  # it exists for the usual processors only
+            from isal import isal_zlib
+
+            # On 16 bits its level 2 is a fifth slower and packs no better.
+            return isal_zlib.compressobj(1 if wide else 2)
+    # The low bytes of 16-bit samples are noise: searching them for repetitions is time lost.
+    strategy = zlib.Z_RLE if wide and level <= 2 else zlib.Z_DEFAULT_STRATEGY
+    return zlib.compressobj(level, zlib.DEFLATED, 15, 9, strategy)
+
+
 def _filtered(rows: np.ndarray, above: np.ndarray, step: int, level: int) -> np.ndarray:
     """Rows of bytes (h, n) as PNG filters them, (h, n + 1) with the filter's number in front.
 
-    Up to level 2 every row is subtracted from the one above; from 3 on each row takes the
-    filter with the smallest sum of absolute differences, as libpng does.
+    Up to level 2 all rows take one filter: they are subtracted from the ones above or from the
+    means of those and their left neighbours. From 3 on each row takes the filter with the
+    smallest sum of absolute differences, as libpng does.
+
+    Args:
+        above: the row before the first, (n,).
+        step: bytes of a pixel.
     """
+    if level < 3:
+        return _filtered_alike(rows, above, step)
     out = np.empty((rows.shape[0], rows.shape[1] + 1), np.uint8)
     up = np.empty_like(rows)
     np.subtract(rows[0], above, out=up[0])
     np.subtract(rows[1:], rows[:-1], out=up[1:])
     out[:, 0], out[:, 1:] = 2, up
-    if level < 3:
-        return out
     best = _cost(up)
     left = np.zeros_like(rows)
     left[:, step:] = rows[:, :-step]
@@ -133,6 +151,32 @@ def _filtered(rows: np.ndarray, above: np.ndarray, step: int, level: int) -> np.
         out[better, 0] = number
         out[better, 1:] = trial[better]
     return out
+
+
+def _filtered_alike(rows: np.ndarray, above: np.ndarray, step: int) -> np.ndarray:
+    """`_filtered` with "up" (2) or "average" (3) for all rows, whichever fits some of them."""
+    sample = rows[1::_SAMPLED], rows[:-1:_SAMPLED]
+    ups = sample[0] - sample[1]
+    averages = sample[0][:, step:] - _mean(sample[0][:, :-step], sample[1][:, step:])
+    average = _cost(averages).sum() < _cost(ups[:, step:]).sum()
+    out = np.empty((rows.shape[0], rows.shape[1] + 1), np.uint8)
+    out[:, 0] = 3 if average else 2
+    for old, new, made in ((above[None], rows[:1], out[:1, 1:]),
+                           (rows[:-1], rows[1:], out[1:, 1:])):
+        if average:
+            np.subtract(new[:, :step], old[:, :step] >> 1, out=made[:, :step])
+            np.subtract(new[:, step:], _mean(new[:, :-step], old[:, step:]), out=made[:, step:])
+        else:
+            np.subtract(new, old, out=made)
+    return out
+
+
+def _mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Half the sums of bytes, rounded down."""
+    made = a ^ b
+    made >>= 1
+    made += a & b
+    return made
 
 
 def _cost(differences: np.ndarray) -> np.ndarray:

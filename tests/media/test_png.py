@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import zlib
 
 import made
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from restore_cli.errors import InputError
-from restore_cli.media.images import read
+from restore_cli.media import samples
+from restore_cli.media.images import Image, read, write
 
 RANDOM = np.random.default_rng(1)
 
@@ -115,3 +117,44 @@ def test_a_missing_end_marker_alone_is_a_note():
 def test_impossible_headers_are_refused(depth, color):
     with pytest.raises(InputError, match="header"):
         loaded(made.png(1, 1, b"\0abcd", depth=depth, color=color))
+
+
+def written(pixels):
+    """The bytes of a PNG, and those of its unpacked image data."""
+    stream = io.BytesIO()
+    write(stream, Image(pixels), format="PNG")
+    data, at, packed = stream.getvalue(), 8, b""
+    while at < len(data):
+        length = int.from_bytes(data[at:at + 4], "big")
+        if data[at + 4:at + 8] == b"IDAT":
+            packed += data[at + 8:at + 8 + length]
+        at += length + 12
+    return data, zlib.decompress(packed)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_window_of_rows_takes_the_filter_that_fits_it(monkeypatch, dtype):
+    from PIL import Image as Pillow
+
+    from restore_cli.media import png
+
+    random = np.random.default_rng(0)
+    equal_rows = np.tile(random.integers(0, 256, (1, 100, 3), np.uint8), (40, 1, 1))
+    grain = random.integers(100, 140, (40, 100, 3), np.uint8)
+    pixels = samples.to_depth(np.concatenate([equal_rows, grain]), dtype)
+    monkeypatch.setattr(png, "_IDAT", 20 * 100 * 3)
+    data, plain = written(pixels)
+    numbers = np.frombuffer(plain, np.uint8).reshape(80, -1)[:, 0]
+    assert set(numbers[:40]) == {2} and set(numbers[40:]) == {3}
+    assert np.array_equal(loaded(data).pixels, pixels)
+    if dtype == "uint8":
+        assert np.array_equal(np.asarray(Pillow.open(io.BytesIO(data))), pixels)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_files_are_packed_without_isal_too(monkeypatch, dtype):
+    pixels = samples.to_depth(made.smooth(40, 50, 3), dtype)
+    for name in ("isal", "isal.isal_zlib"):
+        monkeypatch.setitem(sys.modules, name, None)
+    data, _ = written(pixels)
+    assert np.array_equal(loaded(data).pixels, pixels) and len(data) < pixels.nbytes
