@@ -44,6 +44,7 @@ def denoise_raw(
     quality: Annotated[Optional[int], typer.Option(
         "--quality", min=1, max=100, help="Of JPEG; default: 95.",
         rich_help_panel=RESULT)] = None,
+    png_level: shared.PngLevel = None,
     compression: Annotated[Optional[str], typer.Option(
         "--compression", help="Of DNG: lossless (default) or none.",
         rich_help_panel=RESULT)] = None,
@@ -96,7 +97,7 @@ def denoise_raw(
         inputs=list(files or []), ratio=ratio, target_exposure=target_exposure,
         reference=reference, same_ratio=same_ratio, keep_exposure=keep_exposure,
         strength=strength, compression=compression, again=again, model=model, weights=weights,
-        output=output, suffix=suffix, format=format, quality=quality, overwrite=overwrite,
-        skip_existing=skip_existing, recursive=recursive, dry_run=dry_run, files_from=files_from,
+        output=output, suffix=suffix, format=format, quality=quality,
+        png_level=png_level, overwrite=overwrite, skip_existing=skip_existing, recursive=recursive, dry_run=dry_run, files_from=files_from,
         null=null, shard=shard, device=device, threads=threads, memory=memory, tile=tile), console)
     raise typer.Exit(int(status))

@@ -48,7 +48,8 @@ Quality = Annotated[Optional[int], typer.Option(
     "--quality", min=1, max=100, help="Of JPEG, WebP (default 95) and JPEG XL (default lossless).",
     rich_help_panel=OUTPUT)]
 PngLevel = Annotated[Optional[int], typer.Option(
-    "--png-level", min=0, max=9, help="PNG compression effort; default: fast.",
+    "--png-level", min=0, max=9, help="Effort to pack PNG files. Default: 1; 6 takes some 20 "
+                                      "times as long and saves up to 7 %; 0 packs nothing.",
     rich_help_panel=OUTPUT)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.",
                                          rich_help_panel=OUTPUT)]

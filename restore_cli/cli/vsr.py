@@ -57,6 +57,7 @@ def vsr(
         rich_help_panel=shared.MODEL)] = None,
     weights: shared.Weights = None,
     output: shared.Output = None,
+    png_level: shared.PngLevel = None,
     suffix: Annotated[Optional[str], typer.Option(
         "--suffix", help="Added to names; default: the scale, such as _x4, beside the input, and "
         "nothing in an output folder.", rich_help_panel=shared.OUTPUT)] = None,
@@ -102,7 +103,7 @@ def vsr(
         preview=preview, rate=rate, scene_threshold=scene_threshold, codec=codec, crf=crf,
         pixel_format=pixel_format, ffmpeg_args=ffmpeg_args, segment=segment, resume=resume,
         model=model, weights=weights, output=output, suffix=suffix, format=format,
-        overwrite=overwrite, skip_existing=skip_existing, recursive=recursive, dry_run=dry_run,
+        png_level=png_level, overwrite=overwrite, skip_existing=skip_existing, recursive=recursive, dry_run=dry_run,
         files_from=files_from, null=null, shard=shard, device=device, threads=threads,
         memory=memory, tile=tile), console)
     raise typer.Exit(int(status))

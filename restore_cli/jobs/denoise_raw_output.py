@@ -62,6 +62,8 @@ def plan(request: DenoiseRawRequest, inputs: list[str], suffix: str, console: Co
     formats = {format_of(item, request) for item in items}
     if request.quality is not None and formats and "jpeg" not in formats:
         raise UsageError("--quality belongs to --format jpeg")
+    if request.png_level is not None and formats and "png" not in formats:
+        raise UsageError("--png-level belongs to --format png")
     if request.compression is not None:
         if request.compression not in COMPRESSIONS:
             raise UsageError(f"unknown compression '{request.compression}'",
@@ -127,7 +129,7 @@ def write(item: Item, raw: Raw, mosaic: np.ndarray, levels: Levels, format: str,
 
     picture = denoise_raw_picture.picture(raw, mosaic, levels, note)
     notes = images.write(target, picture, format=format.upper(), quality=request.quality,
-                         overwrite=request.overwrite)
+                         png_level=request.png_level, overwrite=request.overwrite)
     if format == "jpeg":
         # That 16 bits became 8 is what a JPEG is asked for.
         notes = tuple(line for line in notes if "8 bit" not in line)

@@ -256,7 +256,7 @@ class Film:
         if vsr_names.to_pictures(item.target):
             return vsr_output.Pictures(item.target, journal, names=_names(film, self._settings),
                                        overwrite=request.overwrite, length=request.segment,
-                                       tell=tell)
+                                       tell=tell, png_level=request.png_level)
         picture, rest = video.split_arguments(self._settings.arguments)
         encoding, notes = video.choose(info, *size, codec=request.codec, crf=request.crf,
                                        pixel_format=request.pixel_format, arguments=picture)

@@ -71,6 +71,10 @@ def plan(request: PictureRequest, named: list[str], suffix: str, codec: str, con
     for item in items:
         if item.target != STREAM and not to_pictures(item.target):
             video.container_for(item.target, codec)
+    if request.png_level is not None and items and not any(
+            item.target != STREAM and to_pictures(item.target) for item in items):
+        raise UsageError("--png-level belongs to pictures",
+                         hint="Name a folder, or a pattern such as out/frame_%05d.png, with -o")
     return items
 
 

@@ -156,14 +156,14 @@ class Pictures(Output):
     """Pictures in a folder or by a pattern; the journal counts them."""
 
     def __init__(self, target: Path, journal: Journal, *, names: Callable[[int], str] | None,
-                 overwrite: bool, length: int, tell: Tell):
+                 overwrite: bool, length: int, tell: Tell, png_level: int | None = None):
         super().__init__(length, journal.frames, tell)
         done = journal.frames
         shifted = None if names is None else (lambda number: names(number + done))
         # Pictures after the last finished group may be there from the run that is continued.
         self._goes_on = journal.plan is not None
         self._writer = FrameWriter(target, names=shifted, first=1 + done,
-                                   overwrite=overwrite or self._goes_on)
+                                   overwrite=overwrite or self._goes_on, png_level=png_level)
         self._target, self._journal, self._begun_at = target, journal, done
         self._made_folder = not frames.is_pattern(target) and not target.exists()
         self._loose: list[Path] = []  # pictures of no finished group

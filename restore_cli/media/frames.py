@@ -183,6 +183,7 @@ class FrameWriter:
         first: the number of the first frame in a pattern or the default name.
         metadata: written into every picture.
         overwrite: replace existing pictures.
+        png_level: effort, as `images.write` takes it.
 
     Raises:
         UsageError: the pattern's extension names no format that can be written.
@@ -190,7 +191,8 @@ class FrameWriter:
     """
 
     def __init__(self, target: str | Path, *, names: Callable[[int], str] | None = None,
-                 first: int = 1, metadata: Metadata | None = None, overwrite: bool = False):
+                 first: int = 1, metadata: Metadata | None = None, overwrite: bool = False,
+                 png_level: int | None = None):
         self._target, self._first = Path(target), first
         self._pattern = is_pattern(target) and not self._target.is_dir()
         if self._pattern:
@@ -199,7 +201,7 @@ class FrameWriter:
             raise OutputError("is a file, not a folder", path=self._target)
         self._names = names
         self._metadata = metadata or Metadata()
-        self._overwrite = overwrite
+        self._overwrite, self._png_level = overwrite, png_level
         self._count = 0
         self.notes: tuple[str, ...] = ()
 
@@ -221,6 +223,7 @@ class FrameWriter:
     def write(self, rgb: np.ndarray, pts: int = 0, duration: int = 0) -> None:
         """Writes a frame, (H, W, 3) uint8 or uint16; pictures hold no times."""
         image = Image(rgb, metadata=self._metadata)
-        notes = images.write(self.path(self._count), image, overwrite=self._overwrite)
+        notes = images.write(self.path(self._count), image, png_level=self._png_level,
+                             overwrite=self._overwrite)
         self.notes += tuple(one for one in notes if one not in self.notes)
         self._count += 1

@@ -109,11 +109,15 @@ def test_a_linear_dng_is_demosaicked_and_as_bright(denoise_raw):
 def test_compression_and_quality(denoise_raw):
     dark("a.dng", light=np.full((4, 120, 160), 0.4))
     for options in (["-o", "l.dng"], ["-o", "n.dng", "--compression", "none"],
-                    ["-o", "low.jpg", "--quality", 20], ["-o", "high.jpg", "--quality", 98]):
+                    ["-o", "low.jpg", "--quality", 20], ["-o", "high.jpg", "--quality", 98],
+                    ["-o", "loose.png", "--png-level", 0], ["-o", "packed.png"]):
         assert denoise_raw("a.dng", *options).status == 0
     np.testing.assert_array_equal(raw.read("l.dng").mosaic, raw.read("n.dng").mosaic)
     assert os.path.getsize("l.dng") < os.path.getsize("n.dng")
     assert os.path.getsize("low.jpg") < os.path.getsize("high.jpg")
+    np.testing.assert_array_equal(*(images.read(f"{name}.png").pixels
+                                    for name in ("loose", "packed")))
+    assert os.path.getsize("packed.png") < os.path.getsize("loose.png")
 
 
 def test_stdin_to_stdout(denoise_raw):

@@ -20,6 +20,7 @@ from restore_cli.media import raw
     ["--ratio", "2", "--same-ratio"], ["--reference", "gone.dng"], ["--strength", "2"],
     ["--format", "docx"], ["-o", "b.jpg", "--format", "png"], ["-o", "b.tif", "--format", "dng"],
     ["-o", "b.docx"], ["--quality", "80"], ["--format", "tiff", "--quality", "80"],
+    ["--png-level", "3"], ["--format", "tiff", "--png-level", "3"],
     ["--compression", "zip"], ["--format", "png", "--compression", "none"], ["--tile", "8"],
     ["--memory", "lots"], ["-0"], ["--shard", "3/2"], ["--overwrite", "--skip-existing"],
     ["--model", "x"], ["-o", "-", "--json"]])

@@ -192,8 +192,12 @@ def test_dry_run_and_folders(vsr):
         "films/a.mp4 -> out/a.mp4", "pictures -> out/pictures"]
     assert vsr("films", "pictures", "-o", "out").status == 0
     assert sorted(os.listdir("out")) == ["a.mp4", "pictures"]
-    assert vsr("pictures/shot%03d.png", "-o", "b/f_%03d.png", "--frames", 2).status == 0
-    assert sorted(os.listdir("b")) == ["f_001.png", "f_002.png"]
+    found = vsr("pictures/shot%03d.png", "-o", "b/f_%03d.png", "--frames", 2, "--png-level", 0)
+    assert found.status == 0 and sorted(os.listdir("b")) == ["f_001.png", "f_002.png"]
+    packed = min(os.listdir("out/pictures"))
+    assert os.path.getsize(f"out/pictures/{packed}") < os.path.getsize("b/f_001.png")
+    found = vsr("films/a.mp4", "--png-level", 3)
+    assert found.status == 2 and "--png-level belongs to pictures" in found.stderr
 
 
 def stop_after(monkeypatch, frames, error=KeyboardInterrupt):
