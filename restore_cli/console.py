@@ -42,6 +42,7 @@ class Console:
         self.stderr = stderr if stderr is not None else sys.stderr
         self._environ = os.environ if environ is None else environ
         self._lock = threading.RLock()
+        self._told: set[str] = set()
         self.quiet = False
         self.json_lines = False
         self.show_progress: bool | None = None
@@ -58,8 +59,17 @@ class Console:
         if not self.quiet:
             self._line(message)
 
-    def warn(self, message: str) -> None:
-        """A line the user should read even with ``--quiet``."""
+    def warn(self, message: str, *, once: str | None = None) -> None:
+        """A line the user should read even with ``--quiet``.
+
+        Args:
+            once: of the lines with the same `once`, only the first is shown.
+        """
+        if once is not None:
+            with self._lock:
+                if once in self._told:
+                    return
+                self._told.add(once)
         self._line(f"{self._paint('warning', 'warning:')} {message}")
 
     def error(self, error: RestoreError | str) -> None:

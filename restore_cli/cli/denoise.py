@@ -92,7 +92,8 @@ def denoise(
     files_from: shared.FilesFrom = None,
     null: shared.Null = False,
     shard: shared.Shard = None,
-    device: shared.Device = "auto",
+    device: shared.Devices = "auto",
+    jobs: shared.Jobs = None,
     threads: shared.Threads = None,
     memory: shared.Memory = None,
     tile: shared.Tile = None,
@@ -125,5 +126,6 @@ def denoise(
         output=output, suffix=suffix,
         format=format, quality=quality, png_level=png_level, overwrite=overwrite,
         skip_existing=skip_existing, recursive=recursive, dry_run=dry_run, files_from=files_from,
-        null=null, shard=shard, device=device, threads=threads, memory=memory, tile=tile), console)
+        null=null, shard=shard, device=device, jobs=jobs, threads=threads, memory=memory,
+        tile=tile), console)
     raise typer.Exit(int(status))

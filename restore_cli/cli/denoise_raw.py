@@ -66,7 +66,8 @@ def denoise_raw(
     files_from: shared.FilesFrom = None,
     null: shared.Null = False,
     shard: shared.Shard = None,
-    device: shared.Device = "auto",
+    device: shared.Devices = "auto",
+    jobs: shared.Jobs = None,
     threads: shared.Threads = None,
     memory: shared.Memory = None,
     tile: Annotated[Optional[int], typer.Option(
@@ -99,5 +100,6 @@ def denoise_raw(
         strength=strength, compression=compression, again=again, model=model, weights=weights,
         output=output, suffix=suffix, format=format, quality=quality,
         png_level=png_level, overwrite=overwrite, skip_existing=skip_existing, recursive=recursive, dry_run=dry_run, files_from=files_from,
-        null=null, shard=shard, device=device, threads=threads, memory=memory, tile=tile), console)
+        null=null, shard=shard, device=device, jobs=jobs, threads=threads, memory=memory,
+        tile=tile), console)
     raise typer.Exit(int(status))

@@ -28,6 +28,15 @@ Weights = Annotated[Optional[str], typer.Option(
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.",
                                      rich_help_panel=COMPUTE)]
+Devices = Annotated[str, typer.Option(
+    "--device", help="auto, cpu, cuda, cuda:N, or several GPUs such as cuda:0,1, which share the "
+                     "files, one process each.",
+    rich_help_panel=COMPUTE)]
+Jobs = Annotated[Optional[int], typer.Option(
+    "--jobs", "-j", metavar="N", min=1,
+    help="CPU processes that share the files; --threads and --memory are for all of them "
+         "together. Default: 1.",
+    rich_help_panel=COMPUTE)]
 Threads = Annotated[Optional[int], typer.Option("--threads", min=1,
                                                 help="CPU threads; default: all cores.",
                                                 rich_help_panel=COMPUTE)]

@@ -50,7 +50,8 @@ def upscale(
     files_from: shared.FilesFrom = None,
     null: shared.Null = False,
     shard: shared.Shard = None,
-    device: shared.Device = "auto",
+    device: shared.Devices = "auto",
+    jobs: shared.Jobs = None,
     threads: shared.Threads = None,
     memory: shared.Memory = None,
     tile: shared.Tile = None,
@@ -78,5 +79,6 @@ def upscale(
         cell_clamp=cell_clamp, self_ensemble=self_ensemble, truncate=truncate, output=output,
         suffix=suffix, format=format, quality=quality, png_level=png_level, overwrite=overwrite,
         skip_existing=skip_existing, recursive=recursive, dry_run=dry_run, files_from=files_from,
-        null=null, shard=shard, device=device, threads=threads, memory=memory, tile=tile), console)
+        null=null, shard=shard, device=device, jobs=jobs, threads=threads, memory=memory,
+        tile=tile), console)
     raise typer.Exit(int(status))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,7 +15,7 @@ import numpy as np
 from restore_cli import units
 from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, InputError, RestoreError, UsageError
-from restore_cli.jobs import denoise_network, denoise_train, files
+from restore_cli.jobs import denoise_network, denoise_train, files, workers
 from restore_cli.jobs.denoise_pictures import Context, Example, PictureWork, common
 from restore_cli.jobs.denoise_report import Measure
 from restore_cli.jobs.denoise_session import Kind, Session
@@ -25,6 +26,7 @@ from restore_cli.media.images import Image
 from restore_cli.media.stacks import Stack
 from restore_cli.pipeline import buffers, memory, naming, stream
 from restore_cli.pipeline.naming import STREAM, Item, Place
+from restore_cli.pipeline.report import Report
 
 SUFFIX = "_denoised"
 _ALSO = (".npy", ".btf")  # stacks that are no pictures
@@ -101,6 +103,9 @@ def run(request: DenoiseRequest, console: Console) -> ExitStatus:
         dataclasses.replace(request, shard=None, overwrite=False, skip_existing=True), named,
         SUFFIX, format, console, also=_ALSO)
     _check_model_out(request, everything)
+    several = workers.several(request, items)
+    if several:
+        _check_workers(request)
     if request.dry_run:
         return files.tell(items, console)
     if all(item.skip for item in items):
@@ -110,22 +115,39 @@ def run(request: DenoiseRequest, console: Console) -> ExitStatus:
     if request.model is not None or request.weights is not None:
         given = denoise_network.find(request.model, request.weights, console)
         denoise_network.read(given)  # damaged weights are told before the engine starts
-    from restore_cli.runtime import engine
-
-    started = engine.start(request.device, request.threads, console=console)
-    session = Session(given=given, quick=request.quick,
-                      choice=request.network or denoise_network.DEFAULT, cold=request.cold,
-                      recipe=recipe, device=started.device, console=console,
-                      model_out=request.model_out, overwrite=request.overwrite)
-    job = _Job(request, format, session, console, alone=len(items) == 1)
-    if session.trains and not request.each and len(everything) > 1:
+    if several:
+        return workers.run(__name__, request, items, console, _describe, weights=given).status
+    job = _Job.of(workers.alone(request), recipe, given, console, alone=len(items) == 1)
+    if job.session.trains and not request.each and len(everything) > 1:
         job.train_on([item.source for item in everything])
     return stream.run(items, job.read, job.compute, job.write, console=console,
                       describe=_describe, weigh=job.weigh, room=job.context.shared).status
 
 
+def share(task: dict[str, Any], items: Iterator[Item], console: Console, report: Report) -> None:
+    """One of several processes' part of a run; see `jobs.workers`."""
+    request = DenoiseRequest(**task["request"])
+    given = None if request.weights is None else Path(request.weights)
+    job = _Job.of(request, request.recipe, given, console, alone=False)
+    stream.serve(items, job.read, job.compute, job.write, report=report, weigh=job.weigh,
+                 room=job.context.shared)
+
+
 class _Job:
     """One run's settings and the three stages of each image."""
+
+    @classmethod
+    def of(cls, request: DenoiseRequest, recipe: Recipe, given: Path | None, console: Console,
+           alone: bool) -> _Job:
+        """Starts the engine and a session, with the weights of `given` if there are any."""
+        from restore_cli.runtime import engine
+
+        started = engine.start(request.device, request.threads, console=console)
+        session = Session(given=given, quick=request.quick,
+                          choice=request.network or denoise_network.DEFAULT, cold=request.cold,
+                          recipe=recipe, device=started.device, console=console,
+                          model_out=request.model_out, overwrite=request.overwrite)
+        return cls(request, files.asked_format(request), session, console, alone)
 
     def __init__(self, request: DenoiseRequest, format: str | None, session: Session,
                  console: Console, alone: bool):
@@ -280,6 +302,18 @@ def _check(request: DenoiseRequest) -> Recipe:
     if request.network is not None:
         denoise_network.architecture(request.network, 1, 3 if request.volume else 2)
     return request.recipe
+
+
+def _check_workers(request: DenoiseRequest) -> None:
+    """Refuses what several processes would do otherwise than one."""
+    if not request.trains:
+        return
+    if not request.each:
+        raise UsageError("one training serves all images, which several processes cannot share",
+                         hint="Add --each --steps N, --quick or --weights, or use one process")
+    if request.jobs is not None and request.steps is None:
+        raise UsageError("--jobs shares the processors, so that a training by time would have "
+                         "fewer steps", hint="Say how many, such as --steps 400")
 
 
 def _check_model_out(request: DenoiseRequest, items: list[Item]) -> None:

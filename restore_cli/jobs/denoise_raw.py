@@ -24,15 +24,17 @@ from restore_cli.jobs import (
     denoise_raw_tiles,
     denoise_raw_whole,
     files,
+    workers,
 )
 from restore_cli.jobs.denoise_raw_image import Levels, Picture, Result, Style
-from restore_cli.jobs.denoise_raw_ratio import Chosen, Rule
+from restore_cli.jobs.denoise_raw_ratio import Chosen, Rule, Span
 from restore_cli.jobs.denoise_raw_whole import Strips
 from restore_cli.media import bayer, dng
 from restore_cli.media import raw as raw_files
 from restore_cli.media.raw import Raw
 from restore_cli.pipeline import memory, naming, stream
 from restore_cli.pipeline.naming import STREAM, Item
+from restore_cli.pipeline.report import Report
 
 SUFFIX = "_denoised"
 
@@ -93,6 +95,7 @@ def run(request: DenoiseRawRequest, console: Console) -> ExitStatus:
     everything = items if request.shard is None else denoise_raw_output.plan(
         dataclasses.replace(request, shard=None, overwrite=False, skip_existing=True), named,
         SUFFIX, console)
+    several = workers.several(request, items)
     if request.dry_run:
         return files.tell(items, console)
     if all(item.skip for item in items):
@@ -102,18 +105,31 @@ def run(request: DenoiseRawRequest, console: Console) -> ExitStatus:
         rule = dataclasses.replace(rule, reference=_reference(Path(request.reference)), target=(
             request.target_exposure))
     path = denoise_raw_network.find(request.model, request.weights, console)
-    loaded = denoise_raw_network.load(path, device=request.device, threads=request.threads,
-                                      console=console)
-    if loaded.layout.receptive_radius is None and request.tile is not None:
-        raise UsageError(f"{loaded.name} looks at the whole picture and cannot be tiled",
-                         hint="Leave --tile out")
-    console.info(f"weights {loaded.name}: {loaded.knowledge}")
     with tempfile.TemporaryDirectory(prefix="restore-raw-") as folder:
-        job = _Job(request, rule, loaded, console, Path(folder), alone=len(items) == 1)
+        sources = Sources(rule, request.again, Path(folder), console)
+        if several:
+            if request.same_ratio:
+                sources.known = denoise_raw_network.read(path)[1].ratios
+                sources.share_ratio(everything)
+            return workers.run(
+                __name__, request, items, console, _describe, weights=path, rule=vars(rule),
+                folder=folder, same=sources.same and vars(sources.same)).status
+        job = _Job.of(workers.alone(request), path, sources, console, alone=len(items) == 1)
         if request.same_ratio:
-            job.share_ratio(everything)
+            sources.share_ratio(everything)
         return stream.run(items, job.read, job.compute, job.write, console=console,
                           describe=_describe, weigh=job.weigh, room=job.shared).status
+
+
+def share(task: dict[str, Any], items: Iterator[Item], console: Console, report: Report) -> None:
+    """One of several processes' part of a run; see `jobs.workers`."""
+    request = DenoiseRawRequest(**task["request"])
+    sources = Sources(Rule(**task["rule"]), request.again, Path(task["folder"]), console)
+    if task["same"] is not None:
+        sources.same = Chosen(**task["same"])
+    job = _Job.of(request, Path(request.weights), sources, console, alone=False)
+    stream.serve(items, job.read, job.compute, job.write, report=report, weigh=job.weigh,
+                 room=job.shared)
 
 
 def _reference(path: Path) -> float:
@@ -133,19 +149,88 @@ def _reference(path: Path) -> float:
     return exposure
 
 
+class Sources:
+    """The files of one run, and the ratio of each.
+
+    Args:
+        rule: how ratios are chosen.
+        again: files that have been denoised are taken, too.
+        folder: for what comes through stdin.
+        console: for progress, and stdin.
+
+    Attributes:
+        known: ratios that the weights know.
+        same: the ratio that all files share, if they do.
+    """
+
+    def __init__(self, rule: Rule, again: bool, folder: Path, console: Console):
+        self.folder, self.known, self.same = folder, Span(), None
+        self._rule, self._again, self._console = rule, again, console
+
+    def share_ratio(self, items: list[Item]) -> None:
+        """Chooses one ratio for all files; what cannot be read is left to its turn."""
+        found: list[Chosen] = []
+        with self._console.progress(total=len(items), unit="file", desc="reading") as bar:
+            for item in items:
+                with contextlib.suppress(RestoreError, OSError):
+                    found.append(self.read(item).chosen)
+                bar.update()
+        memory.release(young=True)
+        if found:
+            self.same = denoise_raw_ratio.common(found)
+            count = f"{len(found)} file{'s' * (len(found) > 1)}"
+            self._console.info(f"ratio for {count}: {denoise_raw_ratio.show(self.same.ratio)}")
+
+    def read(self, item: Item) -> _Read:
+        """Decodes a source and chooses its ratio.
+
+        Raises:
+            InputError: it is no RAW file, has been denoised already, or gives no ratio.
+        """
+        naming.require_input(item.source)
+        path = self.local(item)
+        with _named(path, item):
+            by = None if self._again else dng.denoised_by(path)
+            if by:
+                raise InputError(f"has been denoised already ({by})", path=path,
+                                 hint="--again denoises it once more")
+            raw = raw_files.read(path)
+            return _Read(raw, self.same or self._rule.of(raw, self.known))
+
+    def local(self, item: Item) -> Path:
+        """The source as a file: what comes through stdin is stored in a temporary one."""
+        if item.source != STREAM:
+            return item.source
+        path = self.folder / "stdin"
+        if not path.exists():
+            path.write_bytes(files.opened(STREAM, self._console).getvalue())
+        return path
+
+
 class _Job:
     """One run's settings and the three stages of each file."""
 
-    def __init__(self, request: DenoiseRawRequest, rule: Rule,
-                 loaded: denoise_raw_network.Loaded, console: Console, folder: Path, alone: bool):
-        self.request, self.rule, self.loaded, self.console = request, rule, loaded, console
-        self.folder, self.alone = folder, alone
+    @classmethod
+    def of(cls, request: DenoiseRawRequest, path: Path, sources: Sources, console: Console,
+           alone: bool) -> _Job:
+        """Starts the engine and loads the network of `path`."""
+        loaded = denoise_raw_network.load(path, device=request.device, threads=request.threads,
+                                          console=console)
+        if loaded.layout.receptive_radius is None and request.tile is not None:
+            raise UsageError(f"{loaded.name} looks at the whole picture and cannot be tiled",
+                             hint="Leave --tile out")
+        console.info(f"weights {loaded.name}: {loaded.knowledge}")
+        sources.known = loaded.knowledge.ratios
+        return cls(request, loaded, sources, console, alone)
+
+    def __init__(self, request: DenoiseRawRequest, loaded: denoise_raw_network.Loaded,
+                 sources: Sources, console: Console, alone: bool):
+        self.request, self.loaded, self.sources = request, loaded, sources
+        self.console, self.alone = console, alone
         self.style = Style(request.keep_exposure, request.strength)
         self.whole = loaded.layout.receptive_radius is None
         self.model = denoise_raw_plan.cost(loaded.arch, loaded.config, loaded.layout,
                                            loaded.fused)
-        self._same: Chosen | None = None
-        self._told: set[str] = set()
         self._warm_up()
         self.budget = memory.budget(request.memory, base=memory.rss() + files.CODECS)
         self.shared = self.budget.room // 2
@@ -156,7 +241,8 @@ class _Job:
         black, white = np.zeros(4), np.full(4, 255.0)
         picture = Picture(np.zeros((64, 64), np.uint16), bayer.PATTERNS["RGGB"], black, white, 1)
         for how in (Strips(None), Strips(8, 1 << 30)) if self.whole else ((16, 16),):
-            self._run(picture, Result(picture, Levels(black, white)), how, self.folder)
+            self._run(picture, Result(picture, Levels(black, white)), how,
+                      self.sources.folder)
         memory.release(young=True)
 
     def _run(self, picture: Picture, result: Result, how: tuple[int, int] | Strips, spill: Path,
@@ -168,7 +254,7 @@ class _Job:
 
     def weigh(self, item: Item) -> int:
         """Bytes the item takes at most, from reading to the end of writing."""
-        path = self._local(item)
+        path = self.sources.local(item)
         found = denoise_raw_plan.sides(path)
         if found is None:
             return 0
@@ -177,46 +263,12 @@ class _Job:
                    2 * denoise_raw_plan.MOSAIC * found[0] * found[1]
                    + denoise_raw_plan.writing(format, found))
 
-    def share_ratio(self, items: list[Item]) -> None:
-        """Chooses one ratio for all files; what cannot be read is left to its turn."""
-        found: list[Chosen] = []
-        with self.console.progress(total=len(items), unit="file", desc="reading") as bar:
-            for item in items:
-                with contextlib.suppress(RestoreError, OSError):
-                    found.append(self._read(item).chosen)
-                bar.update()
-        memory.release(young=True)
-        if found:
-            self._same = denoise_raw_ratio.common(found)
-            count = f"{len(found)} file{'s' * (len(found) > 1)}"
-            self.console.info(f"ratio for {count}: {denoise_raw_ratio.show(self._same.ratio)}")
-
     def read(self, item: Item) -> _Read:
         """Decodes the source and chooses its ratio."""
-        found = self._read(item)
+        found = self.sources.read(item)
         if found.raw.mosaic.nbytes > files.RELEASE:
             memory.trim()
         return found
-
-    def _read(self, item: Item) -> _Read:
-        naming.require_input(item.source)
-        path = self._local(item)
-        with _named(path, item):
-            by = None if self.request.again else dng.denoised_by(path)
-            if by:
-                raise InputError(f"has been denoised already ({by})", path=path,
-                                 hint="--again denoises it once more")
-            raw = raw_files.read(path)
-            return _Read(raw, self._same or self.rule.of(raw, self.loaded.knowledge.ratios))
-
-    def _local(self, item: Item) -> Path:
-        """The source as a file: what comes through stdin is stored in a temporary one."""
-        if item.source != STREAM:
-            return item.source
-        path = self.folder / "stdin"
-        if not path.exists():
-            path.write_bytes(files.opened(STREAM, self.console).getvalue())
-        return path
 
     def compute(self, item: Item, found: _Read) -> _Made:
         """Denoises one mosaic."""
@@ -229,7 +281,8 @@ class _Job:
             raw.black, raw.white, shrink=chosen.ratio if self.style.keep_exposure else 1.0)
         how = self._fit(picture, format, item)
         result = Result(picture, levels, self.style)
-        how = self._fill(picture, result, how, denoise_raw_whole.spill_folder(item, self.folder))
+        how = self._fill(picture, result, how, denoise_raw_whole.spill_folder(
+            item, self.sources.folder))
         tile = (how.rows or picture.shape[0], picture.shape[1]) if isinstance(
             how, Strips) else how
         made = _Made(raw, result.finish(), levels, chosen, tile)
@@ -241,7 +294,7 @@ class _Job:
     def write(self, item: Item, made: _Made) -> dict[str, Any]:
         """Stores one result; returns the facts for its record."""
         format = denoise_raw_output.format_of(item, self.request)
-        with _named(self._local(item), item):
+        with _named(self.sources.local(item), item):
             notes = denoise_raw_output.write(
                 item, made.raw, made.mosaic, made.levels, format, self.request, self.console,
                 ratio=made.chosen.ratio, weights=self.loaded.name)
@@ -261,12 +314,11 @@ class _Job:
         for line in chosen.warnings:
             self.console.warn(f"{item.source}: {line}")
         camera = raw.camera
-        if not self.loaded.knowledge.knows(raw.make, raw.model) and camera not in self._told:
-            self._told.add(camera)
+        if not self.loaded.knowledge.knows(raw.make, raw.model):
             self.console.warn(
                 f"the weights {self.loaded.name} do not know the {camera or 'camera'}: a best "
                 "effort. Two pairs of pictures teach it to them: restore train led --finetune "
-                "pairs.txt")
+                "pairs.txt", once=f"camera {camera}")
 
     def _fit(self, picture: Picture, format: str, item: Item) -> tuple[int, int] | Strips:
         """The tile, or the strips, that fit beside both mosaics."""

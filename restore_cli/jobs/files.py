@@ -46,6 +46,7 @@ class PictureRequest:
     null: bool = False
     shard: str | None = None
     device: str = "auto"
+    jobs: int | None = None
     threads: int | None = None
     memory: str | None = None
     tile: int | None = None

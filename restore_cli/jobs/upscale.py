@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, UsageError
-from restore_cli.jobs import files, upscale_network, upscale_plan
+from restore_cli.jobs import files, upscale_network, upscale_plan, workers
 from restore_cli.jobs.upscale_image import Upscaler
 from restore_cli.jobs.upscale_plan import Geometry, Target
 from restore_cli.media import limits
@@ -19,6 +20,7 @@ from restore_cli.media.images import Image
 from restore_cli.pipeline import buffers, memory, naming, stream
 from restore_cli.pipeline.naming import STREAM, Item
 from restore_cli.pipeline.pixels import Levels, levels
+from restore_cli.pipeline.report import Report
 
 
 @dataclass
@@ -60,24 +62,41 @@ def run(request: UpscaleRequest, console: Console) -> ExitStatus:
         memory.parse(request.memory)
     format = files.asked_format(request)
     items = files.plan(request, files.names(request, console), target.suffix, format, console)
+    several = workers.several(request, items)
     if request.dry_run:
         return files.tell(items, console)
     if all(item.skip for item in items):
         return stream.run(items, files.nothing, files.nothing, files.nothing, console=console,
                           describe=str).status
     path = upscale_network.find(request.model, request.weights, console)
-    loaded = upscale_network.load(path, device=request.device, threads=request.threads,
-                                  console=console)
-    if loaded.layout.receptive_radius is None and request.tile is not None:
-        raise UsageError(f"{loaded.name} looks at the whole image and cannot be tiled",
-                         hint="Leave --tile out")
-    job = _Job(request, target, format, loaded, console, alone=len(items) == 1)
+    if several:
+        return workers.run(__name__, request, items, console, _describe, weights=path).status
+    job = _Job.of(workers.alone(request), path, console, alone=len(items) == 1)
     return stream.run(items, job.read, job.compute, job.write, console=console,
                       describe=_describe, weigh=job.weigh, room=job.shared).status
 
 
+def share(task: dict[str, Any], items: Iterator[Item], console: Console, report: Report) -> None:
+    """One of several processes' part of a run; see `jobs.workers`."""
+    request = UpscaleRequest(**task["request"])
+    job = _Job.of(request, Path(request.weights), console, alone=False)
+    stream.serve(items, job.read, job.compute, job.write, report=report, weigh=job.weigh,
+                 room=job.shared)
+
+
 class _Job:
     """One run's settings and the three stages of each image."""
+
+    @classmethod
+    def of(cls, request: UpscaleRequest, path: Path, console: Console, alone: bool) -> _Job:
+        """Starts the engine and loads the network of `path`."""
+        loaded = upscale_network.load(path, device=request.device, threads=request.threads,
+                                      console=console)
+        if loaded.layout.receptive_radius is None and request.tile is not None:
+            raise UsageError(f"{loaded.name} looks at the whole image and cannot be tiled",
+                             hint="Leave --tile out")
+        return cls(request, upscale_plan.parse_target(request.scale, request.size),
+                   files.asked_format(request), loaded, console, alone)
 
     def __init__(self, request: UpscaleRequest, target: Target, format: str | None,
                  loaded: upscale_network.Loaded, console: Console, alone: bool):

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-import traceback
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from restore_cli.console import Console
 from restore_cli.errors import (
-    DeviceError,
     ExitStatus,
     InputError,
+    OutOfMemory,
     OutputError,
     RestoreError,
     UsageError,
-    WeightsError,
 )
-from restore_cli.jobs import files, vsr_names, vsr_network, vsr_preview
+from restore_cli.jobs import files, vsr_names, vsr_network, vsr_preview, workers
 from restore_cli.jobs.vsr_cut import Cut
 from restore_cli.jobs.vsr_film import Film, Settings
 from restore_cli.media import video
-from restore_cli.pipeline import memory, scenes, stream
+from restore_cli.pipeline import memory, scenes
 from restore_cli.pipeline.naming import Item
+from restore_cli.pipeline.report import FATAL, Failure, Report, record
 from restore_cli.weights.hashing import sha256_of
-
-_FATAL = (WeightsError, DeviceError, BrokenPipeError)  # they concern the run, not one film
 
 
 @dataclass
@@ -65,28 +64,46 @@ def run(request: VsrRequest, console: Console) -> ExitStatus:
     items = vsr_names.plan(request, files.names(request, console), f"_x{request.scale}",
                            request.codec, console)
     sheets = vsr_preview.plan(request.preview, request, request.resume, items)
+    several = workers.several(request, items)
     if request.dry_run:
         return _tell(items, console)
-    summary, begun = stream.Summary(), time.perf_counter()
-    for item in items:
-        if item.skip:
-            summary.skipped += 1
-            console.result("", _record(item, "skipped", reason=item.skip))
-    work = [item for item in items if not item.skip]
+    begun = time.perf_counter()
+    if several:
+        path = vsr_network.find(request.model, request.weights, console)
+        return workers.run(__name__, request, items, console, _describe, weights=path, frames=True,
+                           sheets=sheets).status
+    report = Report(console, _describe, None)
+    work = report.begin(items)
     if work:
         path = vsr_network.find(request.model, request.weights, console)
-        loaded = vsr_network.load(path, device=request.device, threads=request.threads,
-                                  console=console)
-        if request.scale > loaded.config["scale"]:
-            raise UsageError(f"--scale {request.scale} is more than the x{loaded.config['scale']} "
-                             f"of {loaded.name}")
-        film = Film(settings, loaded, sha256_of(path), console, sheets)
+        film = _film(dataclasses.replace(settings, request=workers.alone(request)), path, console,
+                     sheets)
         for item in work:
-            _one(item, film, summary, console)
-    summary.seconds = time.perf_counter() - begun
+            _one(item, film, report)
+    report.summary.seconds = time.perf_counter() - begun
     if len(items) > 1:
-        console.info(str(summary))
-    return summary.status
+        console.info(str(report.summary))
+    return report.summary.status
+
+
+def share(task: dict[str, Any], items: Iterator[Item], console: Console, report: Report) -> None:
+    """One of several processes' part of a run; see `jobs.workers`."""
+    request = VsrRequest(**task["request"])
+    film = _film(_settings(request), Path(request.weights), console,
+                 {target: Path(sheet) for target, sheet in task["sheets"].items()})
+    for item in items:
+        _one(item, film, report)
+
+
+def _film(settings: Settings, path: Path, console: Console, sheets: Mapping[str, Path]) -> Film:
+    """Starts the engine and loads the network of `path`."""
+    request = settings.request
+    loaded = vsr_network.load(path, device=request.device, threads=request.threads,
+                              console=console)
+    if request.scale > loaded.config["scale"]:
+        raise UsageError(f"--scale {request.scale} is more than the x{loaded.config['scale']} "
+                         f"of {loaded.name}")
+    return Film(settings, loaded, sha256_of(path), console, sheets)
 
 
 def _settings(request: VsrRequest) -> Settings:
@@ -139,41 +156,36 @@ def _settings(request: VsrRequest) -> Settings:
                     arguments, vsr_names.kind(request))
 
 
-def _one(item: Item, film: Film, summary: stream.Summary, console: Console) -> None:
+def _one(item: Item, film: Film, report: Report) -> None:
     """Enlarges one film and reports it; failures that concern the whole run pass."""
     begun = time.perf_counter()
+    report.entered(item, "compute")
     try:
         facts = film.run(item)
-    except _FATAL:
+    except FATAL:
         raise
     except Exception as error:
-        shown = _shown(error, item)
-        if console.debug:
-            console.info("".join(traceback.format_exception(error)).rstrip())
-        summary.failed += 1
-        summary.statuses[shown.status if isinstance(error, (RestoreError, OSError, MemoryError))
-                         else ExitStatus.BUG] += 1
-        console.error(shown)
-        console.result("", _record(item, "failed", error=str(shown)))
+        report.failed(item, Failure.of(_shown(error, item), item), time.perf_counter() - begun)
         return
-    summary.done += 1
-    record = _record(item, "done", **facts, seconds=round(time.perf_counter() - begun, 3))
-    if console.json_lines:
-        console.result("", record)
-    else:
-        console.info(_describe(record))
+    report.done(item, facts, time.perf_counter() - begun)
 
 
-def _shown(error: Exception, item: Item) -> RestoreError:
+def _shown(error: Exception, item: Item) -> Exception:
+    """`error` as something the user can understand, where it is no bug."""
     if isinstance(error, RestoreError):
         if error.path is None:
             error.path = item.source
         return error
-    if isinstance(error, OSError):
+    if isinstance(error, MemoryError):
+        found: RestoreError = OutOfMemory("memory ran out", path=item.source,
+                                          hint="Close other programs")
+    elif isinstance(error, OSError):
         kind = OutputError if getattr(error, "filename", None) == str(item.target) else InputError
-        return kind(f"failed: {error.strerror or error}", path=error.filename or item.source)
-    return RestoreError(f"unexpected {type(error).__name__}: {error}", path=item.source,
-                        hint="--debug shows where")
+        found = kind(f"failed: {error.strerror or error}", path=error.filename or item.source)
+    else:
+        return error
+    found.__cause__ = error
+    return found
 
 
 def _tell(items: list[Item], console: Console) -> ExitStatus:
@@ -182,16 +194,12 @@ def _tell(items: list[Item], console: Console) -> ExitStatus:
         if not item.skip and isinstance(item.source, Path) and not (
                 item.source.exists() or vsr_names.is_pictures(str(item.source))):
             status, note = "failed", " (will fail: no such file)"
-        console.result(f"{item.source} -> {item.target}{note}", _record(item, status))
+        console.result(f"{item.source} -> {item.target}{note}", record(item, status))
     return ExitStatus.OK
 
 
-def _record(item: Item, status: str, **facts: Any) -> dict[str, Any]:
-    return {"source": str(item.source), "output": str(item.target), "status": status, **facts}
-
-
-def _describe(record: dict[str, Any]) -> str:
-    (width, height), (new_width, new_height) = record["input_size"], record["size"]
-    return (f"{record['source']} -> {record['output']}  {width}x{height} -> "
-            f"{new_width}x{new_height}  {record['frames']} frames, {record['shots']} shots  "
-            f"{record['seconds']:.1f} s")
+def _describe(done: dict[str, Any]) -> str:
+    (width, height), (new_width, new_height) = done["input_size"], done["size"]
+    return (f"{done['source']} -> {done['output']}  {width}x{height} -> "
+            f"{new_width}x{new_height}  {done['frames']} frames, {done['shots']} shots  "
+            f"{done['seconds']:.1f} s")

@@ -6,11 +6,14 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from restore_cli.errors import OutputError, UsageError
+
+mark = ""
+"""Part of the names of this process's temporary files, so that another can clear them away."""
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK,
              errno.EXDEV, errno.EINVAL, errno.EACCES}
@@ -71,6 +74,32 @@ def atomic_path(target: str | Path, *, overwrite: bool = False) -> Iterator[Path
                 break  # somebody else has put something there meanwhile
 
 
+def sweep(folder: str | Path, mark: str) -> None:
+    """Removes what a process with this `mark` left in `folder` when it was killed."""
+    for path in Path(folder).glob(f".restore-{mark}*"):
+        with suppress(OSError):
+            path.unlink()
+
+
+@contextmanager
+def folders(targets: Iterable[Path]) -> Iterator[None]:
+    """Makes the folders of `targets` ahead, and removes those that are empty after the block.
+
+    For several processes that write into them: one that fails would take a folder away just when
+    another is about to use it.
+    """
+    made: list[Path] = []
+    for folder in dict.fromkeys(target.parent for target in targets):
+        with suppress(OSError):  # told by the output that needs it
+            made += _make_folders(folder)
+    try:
+        yield
+    finally:
+        for folder in reversed(made):
+            with suppress(OSError):
+                folder.rmdir()
+
+
 def output_error(error: OSError, target: str | Path) -> OutputError:
     """The one-line failure for an OSError met while writing `target`."""
     why = error.strerror or str(error) or type(error).__name__
@@ -127,7 +156,7 @@ def _make_folders(folder: Path) -> list[Path]:
 def _create(target: Path) -> Path:
     # Short whatever the target's length is, so that a name near the limit still works.
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-    temporary = target.parent / f".restore-{secrets.token_hex(6)}{target.suffix[:16]}"
+    temporary = target.parent / f".restore-{mark}{secrets.token_hex(6)}{target.suffix[:16]}"
     os.close(os.open(temporary, flags, 0o666))
     return temporary
 

@@ -1,0 +1,347 @@
+"""One run over several worker processes.
+
+Every item is handed out when a process asks for it, so that a slow one holds up nothing else. The
+run alone speaks: what workers find comes back to it (`crew_link`), is counted, and is told as if
+one process had done it all, in the order in which items end. A worker that dies costs the item it
+was computing; the rest goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from restore_cli.console import Console
+from restore_cli.errors import ExitStatus, OutOfMemory, RestoreError
+from restore_cli.media import atomic
+from restore_cli.pipeline import crew_worker
+from restore_cli.pipeline.crew_link import decode, encode
+from restore_cli.pipeline.naming import Item
+from restore_cli.pipeline.report import Failure, Report
+
+_POLL = 0.2  # seconds; waits are cut into these so that Ctrl-C is seen on Windows too
+_LAST = 10.0  # seconds that a process may take to end once it has nothing left to do
+
+
+class Member:
+    """A worker process as the run sees it.
+
+    Args:
+        number: of its share of the machine.
+        task: the "task" message's content.
+        environ: variables to set for it.
+        heard: gets (member, message), and (member, None) at its end.
+
+    Attributes:
+        held: the items it has, by number, and the stage each is in.
+        ready: it is set up.
+        waiting: it has asked for an item.
+        ended: it was told that nothing is left, or to stop.
+        gone: it is no more.
+        lonely: the item it has was in a process that died, and is alone here.
+    """
+
+    def __init__(self, number: int, task: dict[str, Any], environ: dict[str, str],
+                 heard: queue.Queue):
+        self.number, self.mark = number, task["mark"]
+        self.held: dict[int, str] = {}
+        self.ready = self.waiting = self.ended = self.gone = self.lonely = False
+        self._heard = heard
+        with _interrupts_held():
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", crew_worker.START,
+                 json.dumps([os.path.abspath(path) for path in sys.path])],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **environ},
+                # Ctrl-C is for the run, which passes on what it means.
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0))
+        threading.Thread(target=self._hear, daemon=True, name="crew").start()
+        self.send("task", task)
+
+    def send(self, *message: Any) -> None:
+        """Sends a message; one that is no more misses it."""
+        with contextlib.suppress(OSError, ValueError):
+            self.process.stdin.write(encode(list(message)))
+            self.process.stdin.flush()
+
+    def stop(self) -> None:
+        """Lets it clean up and end."""
+        self.ended = True
+        self.send("stop")
+
+    @property
+    def busy(self) -> bool:
+        """Whether it reads or computes."""
+        return any(stage != "write" for stage in self.held.values())
+
+    def blamed(self) -> int | None:
+        """The item it was at: computed rather than written rather than read."""
+        return next((number for wanted in ("compute", "write", "read")
+                     for number, stage in self.held.items() if stage == wanted), None)
+
+    def _hear(self) -> None:
+        with self.process.stdout as lines:
+            for line in lines:
+                message = decode(line)
+                if message is not None:
+                    self._heard.put((self, message))
+        self._heard.put((self, None))
+
+
+class Crew:
+    """Worker processes that share the items of one run.
+
+    Args:
+        module: name of the module whose `share` a worker calls.
+        tasks: what it is told, one a process.
+        environs: variables to set, one a process.
+        console: of the run.
+        report: of the run.
+        bar: of what workers' own bars count, if those are shown.
+        said: what of a worker's set-up has been told already.
+    """
+
+    def __init__(self, module: str, tasks: Sequence[dict[str, Any]],
+                 environs: Sequence[dict[str, str]], console: Console, report: Report,
+                 bar: Any = None, said: Iterable[str] = ()):
+        self._module, self._tasks, self._environs = module, tasks, environs
+        self._console, self._report, self._bar = console, report, bar
+        self._heard: queue.Queue[tuple[Member, list[Any] | None]] = queue.Queue()
+        self._members: list[Member] = []
+        self._items: Sequence[Item] = ()
+        self._left: deque[int] = deque()
+        self._again: deque[int] = deque()
+        self._open: set[int] = set()
+        self._said = set(said)
+
+    def run(self, items: Sequence[Item]) -> None:
+        """Does `items`; their ends are in the report.
+
+        Raises:
+            RestoreError: what a worker says of the whole run, or none can be started.
+            KeyboardInterrupt, Terminated: passed on once all workers have cleaned up.
+        """
+        self._items = items
+        self._open = set(range(len(items)))
+        self._left = deque(range(len(items)))
+        try:
+            # One first: what it compiles, and says of weights and devices, serves for all.
+            self._start(0)
+            while self._open:
+                self._heed(*self._next())
+            for member in self._alive():
+                member.send("end") if member.waiting else member.stop()
+            self._wait(_LAST)
+        except BaseException as error:
+            self._stop(telling=not isinstance(error, BrokenPipeError))
+            raise
+        finally:
+            for member in self._alive():
+                member.process.kill()
+                self._bury(member)
+
+    def _start(self, number: int) -> None:
+        mark = os.urandom(4).hex() + "-"
+        console = self._console
+        task = {"module": self._module, "task": self._tasks[number], "mark": mark, "console": {
+            "quiet": console.quiet, "json_lines": console.json_lines, "debug": console.debug,
+            "bars": self._bar is not None}}
+        self._members.append(Member(number, task, self._environs[number], self._heard))
+
+    def _alive(self) -> list[Member]:
+        return [member for member in self._members if not member.gone]
+
+    def _next(self) -> tuple[Member, list[Any] | None]:
+        """What is heard next."""
+        ended: set[Member] = set()
+        while True:
+            try:
+                return self._heard.get(timeout=_POLL)
+            except queue.Empty:
+                # A child of a killed worker may hold its pipe open.
+                over = {one for one in self._alive() if one.process.poll() is not None}
+                if over & ended:
+                    return (over & ended).pop(), None
+                ended = over
+
+    def _heed(self, member: Member, message: list[Any] | None) -> None:
+        if message is None:
+            if not member.gone:
+                self._died(member)
+            return
+        kind, *rest = message
+        if kind == "want":
+            self._wanted(member)
+        elif kind == "at":
+            member.held[rest[0]] = rest[1]
+        elif kind in ("done", "failed"):
+            self._finished(member, kind, *rest)
+        elif kind == "fatal":
+            raise self._fatal(member, **rest[0])
+        else:
+            self._say(member, kind, rest)
+        self._hand_out()
+
+    def _wanted(self, member: Member) -> None:
+        member.waiting = True
+        if not member.ready:
+            member.ready = True
+            if member is self._members[0]:
+                for number in range(1, min(len(self._tasks), len(self._open))):
+                    self._start(number)
+
+    def _finished(self, member: Member, kind: str, number: int, found: dict[str, Any],
+                  seconds: float) -> None:
+        member.held.pop(number, None)
+        member.lonely = False
+        self._open.discard(number)
+        item = self._items[number]
+        if kind == "done":
+            self._report.done(item, found, seconds)
+        else:
+            self._report.failed(item, Failure(**found), seconds)
+
+    def _hand_out(self) -> None:
+        for member in self._alive():
+            if member.waiting and not member.ended:
+                number = self._choose(member)
+                if number is not None:
+                    item = self._items[number]
+                    member.waiting, member.held[number] = False, "read"
+                    member.send("item", number, str(item.source), str(item.target))
+
+    def _choose(self, member: Member) -> int | None:
+        """The item that a waiting member gets now, if any."""
+        if member.lonely:
+            return None
+        if self._again and not member.held:
+            member.lonely = True
+            return self._again.popleft()
+        # The last ones are for whoever is free first; before that, each reads ahead.
+        if not self._left or (member.busy and len(self._left) <= len(self._tasks)):
+            return None
+        return self._left.popleft()
+
+    def _say(self, member: Member, kind: str, rest: list[Any]) -> None:
+        console = self._console
+        if kind in ("info", "warn") and not member.ready:  # each worker says it
+            if rest[0] in self._said:
+                return
+            self._said.add(rest[0])
+        if kind == "info":
+            console.info(rest[0])
+        elif kind == "warn":
+            console.warn(rest[0], once=rest[1])
+        elif kind == "error":
+            console.error(rest[0])
+        elif kind == "result":
+            console.result(*rest)
+        elif self._bar is not None:
+            if kind == "bar":
+                self._bar.total = (self._bar.total or 0) + rest[0]
+                self._bar.refresh()
+            else:
+                self._bar.update(rest[0])
+
+    def _fatal(self, member: Member, message: str, status: int, trace: str,
+               hint: str | None = None, path: str | None = None) -> RestoreError:
+        """What a worker says of the whole run, as if it had happened here."""
+        if self._console.debug:
+            self._console.info(trace)
+        if status == ExitStatus.MEMORY and len(self._tasks) > 1:
+            return OutOfMemory(f"{message} (in each of {len(self._tasks)} processes)", path=path,
+                               hint="Use fewer processes, or give more with --memory")
+        error = RestoreError(message, path=path, hint=hint)
+        error.status = ExitStatus(status)
+        return error
+
+    def _died(self, member: Member) -> None:
+        """A worker ended although it was not told to."""
+        status = self._bury(member)
+        if not member.ready:
+            if not any(one.ready for one in self._alive()):
+                raise _fate(status, "a worker process", "while it was set up")
+            self._console.warn(f"{_fate(status, 'a worker process', 'while it was set up')}; "
+                               "going on with fewer")
+            return
+        blamed = member.blamed()
+        if blamed is None and not any(one.ready for one in self._alive()):
+            raise _fate(status, "a worker process", "between two files")
+        for number in list(member.held):
+            if number != blamed:  # innocent, or not: alone, it can be told
+                self._again.append(number)
+        if blamed is not None:
+            error = _fate(status, "its process", "")
+            error.path = self._items[blamed].source
+            self._finished(member, "failed", blamed, {
+                "status": int(error.status), "text": str(error)}, 0.0)
+        idle = sum(one.waiting and not one.held for one in self._alive())
+        if len(self._left) + len(self._again) > idle:
+            self._start(member.number)
+        self._hand_out()
+
+    def _bury(self, member: Member) -> int:
+        """Clears up after a process that has ended; returns its exit status."""
+        member.gone = True
+        status = member.process.wait()
+        with contextlib.suppress(OSError):
+            member.process.stdin.close()
+        for folder in {Path(self._items[number].target).parent for number in member.held}:
+            atomic.sweep(folder, member.mark)
+        return status
+
+    def _wait(self, seconds: float) -> None:
+        """Lets processes end that have nothing left to do."""
+        for member in self._alive():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                member.process.wait(seconds)
+                self._bury(member)
+
+    def _stop(self, telling: bool) -> None:
+        """Lets all workers clean up and end, and passes on what they still say."""
+        for member in self._alive():
+            member.stop()
+        while self._alive():
+            member, message = self._next()
+            if message is None:
+                if not member.gone:
+                    self._bury(member)
+            elif telling and message[0] in ("done", "failed"):
+                self._finished(member, *message)
+            elif telling and message[0] in ("info", "warn", "result"):
+                self._say(member, message[0], message[1:])
+
+
+def _fate(status: int, who: str, when: str) -> RestoreError:
+    """How a process ended, in words."""
+    when = f" {when}" if when else ""
+    if status == -getattr(signal, "SIGKILL", 9):
+        return RestoreError(f"{who} was killed{when}, for want of memory perhaps",
+                            hint="Use fewer processes, or give less with --memory")
+    how = f"died of signal {-status}" if status < 0 else f"ended with status {status}"
+    error = RestoreError(f"{who} {how}{when}")
+    if status not in (-signal.SIGTERM, ExitStatus.TERMINATED):
+        error.status = ExitStatus.BUG
+    return error
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Keeps Ctrl-C waiting, and from a process that starts meanwhile until it can heed it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
