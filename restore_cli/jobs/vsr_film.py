@@ -25,6 +25,7 @@ from restore_cli.jobs.vsr_plan import Plan
 from restore_cli.jobs.vsr_stream import Held, Stream
 from restore_cli.jobs.vsr_windows import Place, Windows
 from restore_cli.media import frames, video
+from restore_cli.media.atomic import check_target
 from restore_cli.media.video_model import Frame, VideoInfo
 from restore_cli.nets.layout import layout
 from restore_cli.pipeline import memory, naming
@@ -111,6 +112,8 @@ class Film:
                 if journal is not None:
                     stack.enter_context(journal)
                     stack.push(self._kept(item, journal))
+                    if not vsr_names.to_pictures(item.target):  # another run may have ended by now
+                        check_target(item.target, overwrite=self._request.overwrite)
                     place, shown = _go_on(film, journal.place, cut.first or 0)
                 ahead = stack.enter_context(Ahead(cut.of_film(
                     shown, info, place.number if place is not None else 0)))

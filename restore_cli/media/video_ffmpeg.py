@@ -89,7 +89,8 @@ class Process:
         status = self._process.wait()
         self._reader.join(10)
         if status:
-            raise OutputError(f"ffmpeg {_ended(status)}: {self.words()}", path=target,
+            words = f": {self.words()}" if status > 0 or self._lines else ""
+            raise OutputError(f"ffmpeg {_ended(status)}{words}", path=target,
                               hint=_hint(self.words()))
 
     def kill(self) -> None:
