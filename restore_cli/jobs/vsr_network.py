@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,19 @@ class Loaded:
     config: dict[str, Any]
     network: Any
     device: str = "cpu"
+    _quick: Any = field(default=None, init=False, repr=False)
+
+    def quick(self) -> Any:
+        """The network as `nets.vsr.quick.Quick`, made once; its weights must not change then."""
+        import jittor as jt
+
+        from restore_cli.nets.ops import video
+        from restore_cli.nets.vsr.quick import Quick
+
+        with jt.no_grad():
+            if self._quick is None or self._quick.fused != video.usable():
+                self._quick = Quick(self.network)
+        return self._quick
 
     @property
     def fused(self) -> bool:

@@ -48,11 +48,8 @@ class Stream:
     """
 
     def __init__(self, loaded: Loaded, size: tuple[int, int], plan: Plan, scale: int):
-        import jittor as jt
-
         self._network, self._size, self._plan, self._scale = loaded.network, size, plan, scale
-        with jt.no_grad():
-            self._tail = self._network.compose_tail()
+        self._quick = loaded.quick()
         self._tiles = tiles.tiles(*size, plan.tile, shapes.halo(loaded.config))
         # A convolution in front of the blocks of two.
         self._pieces = tiles.tiles(*size, plan.tile, 1 + 2 * loaded.config["extra_RBS"])
@@ -96,13 +93,13 @@ class Stream:
         pixels = planes(held.frame.rgb)
         features: Any
         if len(self._pieces) == 1:
-            features = self._network.features(jt.array(pixels))
+            features = self._quick.features(jt.array(pixels))
             features.sync()
         else:
             features = None
             for piece in self._pieces:
                 y, x = piece.read
-                made = self._network.features(jt.array(np.ascontiguousarray(pixels[:, :, y, x])))
+                made = self._quick.features(jt.array(np.ascontiguousarray(pixels[:, :, y, x])))
                 if features is None:
                     features = np.empty((1, made.shape[1], *self._size), np.float32)
                 features[(slice(None), slice(None), *piece.keep)] = made.numpy()[
@@ -114,10 +111,6 @@ class Stream:
 
     def _flows(self, window: Sequence[Held]) -> dict[int, np.ndarray]:
         """Flow (1, 2, H, W) from the middle frame to each other one, by the frame's id."""
-        import jittor as jt
-
-        from restore_cli.nets.vsr.pwc import Pyramid
-
         centre = self._network.centre
         middle = window[centre].pyramid
         others = list({id(one): one for place, one in enumerate(window)
@@ -125,13 +118,8 @@ class Stream:
         found = {}
         for start in range(0, len(others), self._plan.pairs):
             group = others[start:start + self._plan.pairs]
-            first = Pyramid(tuple(jt.concat([level] * len(group), dim=0)
-                                  for level in middle.levels), middle.size)
-            second = Pyramid(tuple(jt.concat(list(parts), dim=0) for parts in zip(
-                *(one.pyramid.levels for one in group), strict=True)), middle.size)
-            made = self._network.flow_net.moduleNetwork.between(first, second).numpy()
+            made = self._quick.between(middle, [one.pyramid for one in group]).numpy()
             found.update({id(one): made[i:i + 1] for i, one in enumerate(group)})
-            del first, second
         return found
 
     def _tile(self, window: Sequence[Held], flows: dict[int, np.ndarray], tile: Tile
@@ -153,13 +141,12 @@ class Stream:
                 moved.append(warp(_cut(held.features, rows, columns), jt.array(flow), True, Place(
                     self._size, (rows.start, columns.start), (y.start, x.start))))
             moved[-1].sync()  # or the parts they are made from would all be there at once
-        fused = network.combine(moved)
-        fused.sync()
+        body = self._quick.body(moved)
+        body.sync()
         del moved
         ends = (y.start == 0, y.stop == self._size[0], x.start == 0, x.stop == self._size[1])
         pixels = planes(window[network.centre].frame.rgb[y, x])
-        made = network.quick_tail(network.recons_net(fused), self._tail, ends)
-        made = (made + network.base(jt.array(pixels))).numpy()
+        made = (self._quick.detail(body, ends) + network.base(jt.array(pixels))).numpy()
         rows, columns = (slice(network.scale * one.start, network.scale * one.stop)
                          for one in tile.inner)
         return made[0, :, rows, columns].transpose(1, 2, 0)

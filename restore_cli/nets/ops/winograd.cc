@@ -238,10 +238,10 @@ static void multiply_panels(const float* v, const Chunk& in, int64_t tiles, cons
   });
 }
 
-// One block of outputs of a chunk: adds the bias and applies ReLU, or the mask.
+// One block of outputs of a chunk: adds the bias and applies ReLU, or the mask; then adds a map.
 static void finish_tiles(const float* m, const Chunk& chunk, int64_t first, int64_t tiles,
-                         const float* bias, float slope, const Map* mask, const Map& out,
-                         int64_t block) {
+                         const float* bias, float slope, const Map* mask, const Map* added,
+                         const Map& out, int64_t block) {
   const int64_t line = out.stride();
   const Vector zero = {}, more = bias ? load(bias) : zero;
   for (int64_t t = 0; t < tiles; t++) {
@@ -258,9 +258,11 @@ static void finish_tiles(const float* m, const Chunk& chunk, int64_t first, int6
         y[k / 4][k % 4] = rectify_gradient(load(active + k / 4 * line + k % 4 * LANES),
                                            y[k / 4][k % 4], slope);
     }
+    for (int k = 0; added && k < 16; k++)
+      y[k / 4][k % 4] += load(added->at(tile.n, block, tile.y + k / 4, tile.x + k % 4));
     float* pixel = out.at(tile.n, block, tile.y, tile.x);
-    const int64_t rows = std::min<int64_t>(4, out.height - tile.y);
-    const int64_t columns = std::min<int64_t>(4, out.width - tile.x);
+    const int64_t rows = std::min<int64_t>(4, out.height - tile.y),
+                  columns = std::min<int64_t>(4, out.width - tile.x);
     if (rows == 4 && columns == 4) {
       for (int k = 0; k < 16; k++) store(pixel + k / 4 * line + k % 4 * LANES, y[k / 4][k % 4]);
     } else {
@@ -270,12 +272,12 @@ static void finish_tiles(const float* m, const Chunk& chunk, int64_t first, int6
   }
 }
 
-// Convolves the channels of all maps of `in` into those of `out`. With a bias, adds it and
-// applies ReLU; without one, takes the result through the gradient of the ReLU that made the
-// mask, if there is a mask.
-// scratch: scratch_size() floats for each thread.
+// Convolves the channels of all maps of `in` into those of `out`. With a bias, adds it and applies
+// ReLU; without one, takes the result through the gradient of the ReLU that made the mask, if any.
+// `added`, which may be a single `out` itself, is added at last. scratch: as scratch_size() says.
 static void convolve(const Map* in, int ins, const float* u, const float* bias, float slope,
-                     const Map* out, int outs, const Map* mask, float* scratch, int threads) {
+                     const Map* out, int outs, const Map* mask, float* scratch, int threads,
+                     const Map* added = nullptr) {
   int64_t in_blocks = 0, out_blocks = 0;
   for (int i = 0; i < ins; i++) in_blocks += in[i].blocks;
   for (int i = 0; i < outs; i++) out_blocks += out[i].blocks;
@@ -294,12 +296,11 @@ static void convolve(const Map* in, int ins, const float* u, const float* bias, 
       for (int p = 0; p < POINTS; p++)
         multiply_panels(v + p * from.step(), from, tiles,
                         u + p * in_blocks * out_blocks * LANES * LANES, m + p * to.step(), to);
-      const float* row = m;
-      const float* added = bias;
+      const float *row = m, *offset = bias;
       for (int i = 0; i < outs; i++)
         for (int64_t block = 0; block < out[i].blocks; block++, row += room * LANES) {
-          finish_tiles(row, to, first, tiles, added, slope, mask, out[i], block);
-          if (added) added += LANES;
+          finish_tiles(row, to, first, tiles, offset, slope, mask, added, out[i], block);
+          if (offset) offset += LANES;
         }
     }
   }

@@ -142,10 +142,13 @@ class FlowNetwork(Network):
 
     def between(self, first: Pyramid, second: Pyramid) -> jt.Var:
         """Flow (N, 2, H, W) in pixels of the frames, from `first` to `second`."""
-        height, width = first.size
-        flow = self.decode(first.levels, second.levels)
+        return self.scaled(self.decode(first.levels, second.levels), first.size)
+
+    def scaled(self, flow: jt.Var, size: tuple[int, int]) -> jt.Var:
+        """Flow of the finest level as one in pixels of frames of this size."""
+        height, width = size
         ratio = np.float32([width / aligned(width), height / aligned(height)])
-        return resize(flow, first.size) * jt.array(MAGNITUDE * ratio.reshape(1, 2, 1, 1))
+        return resize(flow, size) * jt.array(MAGNITUDE * ratio.reshape(1, 2, 1, 1))
 
     def decode(self, first, second) -> jt.Var:
         """Levels of two frames, finest first, to the flow (N, 2, h, w) of the finest."""
