@@ -182,6 +182,52 @@ def denoise_raw(
     raise typer.Exit(int(status))
 
 
+@bench.command()
+def vsr(
+    context: typer.Context,
+    size: Annotated[str, typer.Option(help="Size of the film's frames, WIDTHxHEIGHT.",
+                                      rich_help_panel=WHAT)] = "160x96",
+    network: Annotated[list[str] | None, typer.Option(
+        help="compact (the form of the shipped weights) or published, with random weights; several "
+        "with commas or repeated. Default: both.", rich_help_panel=WHAT)] = None,
+    part: Annotated[list[str] | None, typer.Option(
+        help="network (one frame, what is known of older ones kept), engine (the same against "
+        "PyTorch with the same savings) or pipeline (film to film, and its decode, compute and "
+        "encode); several with commas or repeated. Default: all.", rich_help_panel=WHAT)] = None,
+    film: Annotated[Path | None, typer.Option(
+        help="Film for the pipeline; default: a generated one.", rich_help_panel=WHAT)] = None,
+    frames: Annotated[int, typer.Option(min=5, help="Frames of the generated film.",
+                                        rich_help_panel=WHAT)] = 25,
+    repeat: Repeat = 5,
+    against: Against = None,
+    output: Output = None,
+    overwrite: shared.Overwrite = False,
+    device: shared.Device = "auto",
+    threads: shared.Threads = None,
+    memory: shared.Memory = None,
+    tile: shared.Tile = None,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
+    no_progress: shared.NoProgress = False,
+    debug: shared.Debug = False,
+) -> None:
+    """Times of `restore vsr`: its network for one frame, and the way from film to film.
+
+    --memory and --tile apply to the pipeline; the bare network takes frames whole.
+    """
+    _check_against(against)
+    shape = _size(size, 4)
+    console = shared.console(context, json=json, quiet=quiet, no_progress=no_progress, debug=debug)
+    from restore_cli.jobs.bench_vsr import CHOICES, PARTS, VsrBenchRequest, run
+
+    status = run(VsrBenchRequest(
+        size=shape, parts=_chosen("part", part, PARTS) if part else None,
+        networks=_chosen("network", network, CHOICES), film=film, frames=frames, repeat=repeat,
+        against=against, output=output, overwrite=overwrite, device=device, threads=threads,
+        memory=memory, tile=tile), console)
+    raise typer.Exit(int(status))
+
+
 def _check_against(against: str | None) -> None:
     if against not in (None, "torch"):
         raise UsageError(f"cannot compare with '{against}'", hint="Known: torch")

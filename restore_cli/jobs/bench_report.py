@@ -55,12 +55,14 @@ class Report:
         timings: in the order measured.
         peak_memory: largest resident size of this process, in bytes.
         differences: largest absolute difference to the other framework by name.
+        notes: lines below the table on the terminal.
     """
 
     facts: dict[str, Any]
     timings: list[Timing]
     peak_memory: int
     differences: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def text(self) -> str:
         """For the terminal."""
@@ -68,7 +70,7 @@ class Report:
         sizes = " -> ".join(facts[key] for key in ("input", "output") if key in facts)
         first = (f"{facts['model']}, {sizes}, {facts['device']}, {facts['threads']} threads, "
                  f"{facts['rounds']} rounds, peak memory {units.show(self.peak_memory)}")
-        lines = [first, columns(*self._columns())]
+        lines = [first, columns(*self._columns()), *self.notes]
         if self.differences:
             lines.append("largest difference to PyTorch: " + ", ".join(
                 f"{name} {value:.1e}" for name, value in self.differences.items()))
@@ -119,6 +121,7 @@ class Report:
                 row += milliseconds(seconds)
                 row += [f"{timing.rate(seconds):.3g} {timing.unit}"] if rated else []
             row += [f"{value:.2f}" for value in spread(timing.ratios)] if timing.theirs else []
+            row += [""] * (len(header) - len(row))
             rows.append(row)
         return header, rows
 

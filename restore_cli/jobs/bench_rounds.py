@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,12 +70,16 @@ def machine(engine: Engine, request: Request) -> dict[str, Any]:
 
 
 def run(timings: Sequence[Timing], repeat: int, ours: Clock, theirs: Clock | None,
-        console: Console) -> None:
-    """Times every part once a round, in turns with the other side; appends to `timings`."""
+        console: Console, alone: Collection[str] = ()) -> None:
+    """Times every part once a round, in turns with the other side; appends to `timings`.
+
+    Args:
+        alone: parts that the other side does not have.
+    """
     work = [(turn, timing) for turn in range(repeat) for timing in timings]
     for turn, timing in console.progress(work, desc="timing", unit="run"):
         sides = [(timing.ours, ours)]
-        if theirs is not None:
+        if theirs is not None and timing.part not in alone:
             sides.append((timing.theirs, theirs))
         # Whoever goes second may find warmer caches, or a hotter processor: take turns.
         for times, clock in sides[::-1] if turn % 2 else sides:
