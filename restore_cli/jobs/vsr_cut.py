@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 from restore_cli.errors import UsageError
+from restore_cli.media import video_index
 from restore_cli.media.video_model import Frame, VideoInfo
 
 _TIME = re.compile(r"(?:(?:(\d+):)?([0-5]?\d):)?(\d+(?:\.\d*)?|\.\d+)")
+
+_FAR = 10  # seconds from which on the place of a frame is looked up, which reads the whole file
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,23 @@ class Cut:
         if self.frames is not None and (self.start is None or isinstance(self.start, int)):
             ends.append((self.start or 0) + self.frames)
         return min(ends, default=None)
+
+    def place(self, info: VideoInfo) -> tuple[int, int] | None:
+        """Number and pts of the first frame of the part.
+
+        Returns:
+            None where that is near the film's start, or the file does not tell it.
+        """
+        if self.start is None or info.index < 0 or info.path == "-" or not info.rate:
+            return None
+        if (self.start / info.rate if isinstance(self.start, int) else self.start) < _FAR:
+            return None
+        times = video_index.times(info)
+        if times is None:
+            return None
+        number = self.start if isinstance(self.start, int) else bisect_left(
+            times, info.start_pts + self.start / info.time_base)
+        return (number, times[number]) if number < len(times) else None
 
     def of_film(self, film: Iterable[Frame], info: VideoInfo, taken: int = 0
                 ) -> Iterator[Frame]:

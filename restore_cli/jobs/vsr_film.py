@@ -108,13 +108,13 @@ class Film:
             for note in info.notes:
                 self._console.warn(f"{item.source}: {note}")
             with contextlib.ExitStack() as stack:
-                journal, place, shown = self._journal(item, film), None, iter(film)
+                journal = self._journal(item, film)
                 if journal is not None:
                     stack.enter_context(journal)
                     stack.push(self._kept(item, journal))
                     if not vsr_names.to_pictures(item.target):  # another run may have ended by now
                         check_target(item.target, overwrite=self._request.overwrite)
-                    place, shown = _go_on(film, journal.place, cut.first or 0)
+                place, shown = _placed(film, journal.place if journal is not None else None, cut)
                 ahead = stack.enter_context(Ahead(cut.of_film(
                     shown, info, place.number if place is not None else 0)))
                 facts = self._enlarge(item, info, Windows(
@@ -296,31 +296,33 @@ class _Enlarger:
         return self._stream.enlarge(window)
 
 
-def _go_on(film: video.Source, place: Place | None, start: int
-           ) -> tuple[Place | None, Iterator[Frame]]:
+def _placed(film: video.Source, place: Place | None, cut: Cut
+            ) -> tuple[Place | None, Iterator[Frame]]:
     """Puts a film to where an earlier run is continued, if the same frames are found there.
 
     Args:
+        film: opened for `cut`.
         place: that of the earlier run.
-        start: number of the first frame in a run that begins anew.
 
     Returns:
-        `place`, or None for the start, and the frames from there.
+        `place`, or None for the start of the part, and the frames from there.
     """
-    if place is None:
-        return None, iter(film)
-    film.go_on(place.frame, place.pts)
-    seen = list(itertools.islice(film, len(place.seen)))
-    if not place.matches(seen) or film.problems:
-        film.go_on(start)
-        return None, iter(film)
+    if place is not None:
+        film.go_on(place.frame, place.pts)
+        seen = list(itertools.islice(film, len(place.seen)))
+        if place.matches(seen) and not film.problems:
+            return place, itertools.chain(_handed_out(seen), film)
+        film.go_on(cut.first or 0)
+    begins = cut.place(film.info)
+    if begins is not None:
+        film.go_on(*begins)
+    return None, iter(film)
 
-    def again() -> Iterator[Frame]:
-        while seen:
-            yield seen.pop(0)
-        yield from film
 
-    return place, again()
+def _handed_out(held: list[Frame]) -> Iterator[Frame]:
+    """The frames of a list, which lets go of them."""
+    while held:
+        yield held.pop(0)
 
 
 def _names(film: video.Source, settings: Settings) -> Callable[[int], str] | None:

@@ -14,7 +14,7 @@ from restore_cli.media.video_codecs import Encoding
 from restore_cli.media.video_ffmpeg import Process, local
 from restore_cli.media.video_model import VideoInfo
 from restore_cli.media.video_segment import Segment, frame_times
-from restore_cli.media.video_streams import Carried, container_for, plan
+from restore_cli.media.video_streams import Carried, container_for, language_for, plan
 
 _PRECISION = 1_000_000  # ticks a second in which ffmpeg takes times on its command line
 
@@ -218,6 +218,9 @@ class _Job:
         for number, one in enumerate(carried, start=1):
             if one.codec != "copy":
                 found += [f"-c:{number}", one.codec]
+            language = language_for(one.stream, self._container)
+            if language is not None:
+                found += [f"-metadata:s:{number}", f"language={language}"]
             if one.stream.kind == "video":
                 if not one.stream.picture:  # players shall show the restored one
                     found += [f"-disposition:v:{videos}", "-default"]

@@ -20,6 +20,9 @@ _SUBTITLES = {
     "matroska": ({"subrip", "srt", "ass", "ssa", "webvtt", "text", "dvd_subtitle",
                   "dvb_subtitle", "hdmv_pgs_subtitle", "hdmv_text_subtitle"}, "subrip"),
 }
+# QuickTime has numbers for some languages only, which FFmpeg knows by these names.
+_QUICKTIME = {"deu": "ger", "nld": "dut", "swe": "sve", "ell": "gre", "isl": "ice", "zho": "chi",
+              "sqi": "alb", "mkd": "mac", "hye": "arm", "kat": "geo"}
 _SOUND = {"mp4": "aac", "mov": "aac", "webm": "libopus", "matroska": "flac"}
 
 
@@ -54,6 +57,11 @@ def container_for(target: str | Path, codec: str) -> str:
                          hint=f"Name the output {'.mov' if codec == 'prores' else '.mkv'}, or "
                               f"choose --codec {'x264' if 'x264' in held else min(held)}")
     return container
+
+
+def language_for(stream: StreamInfo, container: str) -> str | None:
+    """The language to name a carried stream by, where the container needs another name."""
+    return _QUICKTIME.get(stream.tags.get("language", "")) if container == "mov" else None
 
 
 def extension_for(info: VideoInfo, codec: str) -> str:
@@ -103,9 +111,11 @@ def _fate(stream: StreamInfo, info: VideoInfo, container: str) -> tuple[str, str
         return "copy", ""
     if stream.kind == "data" and "timecode" in stream.tags:
         return "", ""  # written again by the container from the film's timecode tag
-    if stream.kind == "data" and container in ("mp4", "mov") and "mov" in info.format:
-        chapter_texts = stream.codec == "bin_data" and info.chapters
-        return ("", "") if chapter_texts else ("copy", "")
+    if stream.kind == "data" and "mov" in info.format:
+        if stream.codec == "bin_data" and info.chapters:
+            return "", ""  # the chapters' texts, which the chapters bring along
+        if container in ("mp4", "mov"):
+            return "copy", ""
     if stream.kind == "attachment" and container == "matroska":
         return "copy", ""
     return "", left_out

@@ -39,6 +39,7 @@ def test_everything_is_carried_over(tmp_path, name, subtitle):
                  for one in container.streams if one.type != "data"]
         tags = {key.lower(): value for key, value in container.metadata.items()}
     if name == "out.mov":  # QuickTime's own list of languages has German under another code
+        assert kinds[3][2] == "ger"
         kinds[3] = (*kinds[3][:2], "deu")
     language = "und" if name == "out.mp4" else None
     assert kinds == [("video", "h264", language), ("audio", "aac", "eng"),
@@ -63,6 +64,22 @@ def test_text_of_mp4_becomes_text_of_matroska(tmp_path):
     assert ("subtitle", "srt") in [(kind, codec.replace("subrip", "srt"))
                                    for kind, codec in made.kinds(target)]
     assert any("mov_text to subrip" in note for note in notes)
+
+
+def test_chapters_of_mp4_are_no_stream_of_their_own(tmp_path):
+    source, target = made.rich(tmp_path, "rich.mp4"), tmp_path / "out.mkv"
+    assert "data" in [one.type for one in av.open(str(source)).streams]
+    assert restore(source, target) == ("the subtitle stream 3, deu is converted from mov_text to "
+                                       "subrip",)
+    assert len(chapters(target)) == 2
+    stream = probe(restored_mkv(tmp_path)).stream  # nor has the picture what segments are called
+    assert not {"HANDLER_NAME", "VENDOR_ID"} & set(stream.tags)
+
+
+def restored_mkv(folder):
+    """A film of frames alone as Matroska."""
+    restore(made.film(folder / "plain.mkv"), folder / "restored.mkv")
+    return folder / "restored.mkv"
 
 
 def test_webm_gets_what_it_holds(tmp_path):
