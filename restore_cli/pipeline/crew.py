@@ -2,8 +2,9 @@
 
 Every item is handed out when a process asks for it, so that a slow one holds up nothing else. The
 run alone speaks: what workers find comes back to it (`crew_link`), is counted, and is told as if
-one process had done it all, in the order in which items end. A worker that dies costs the item it
-was computing; the rest goes on.
+one process had done it all, in the order in which items end. When a worker dies, the item that it
+had has failed; if it had several, each is done again by itself, and only what kills a worker then
+has failed. The rest goes on.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Member:
         heard: gets (member, message), and (member, None) at its end.
 
     Attributes:
-        held: the items it has, by number, and the stage each is in.
+        held: the items it has, by number, and the stage each is in ("read", "compute", "write").
         ready: it is set up.
         waiting: it has asked for an item.
         ended: it was told that nothing is left, or to stop.
@@ -82,11 +83,6 @@ class Member:
     def busy(self) -> bool:
         """Whether it reads or computes."""
         return any(stage != "write" for stage in self.held.values())
-
-    def blamed(self) -> int | None:
-        """The item it was at: computed rather than written rather than read."""
-        return next((number for wanted in ("compute", "write", "read")
-                     for number, stage in self.held.items() if stage == wanted), None)
 
     def _hear(self) -> None:
         with self.process.stdout as lines:
@@ -270,20 +266,21 @@ class Crew:
         if not member.ready:
             if not any(one.ready for one in self._alive()):
                 raise _fate(status, "a worker process", "while it was set up")
-            self._console.warn(f"{_fate(status, 'a worker process', 'while it was set up')}; "
-                               "going on with fewer")
+            fate = _fate(status, "a worker process", "while it was set up")
+            self._console.warn(f"{fate.message}; going on with fewer")
             return
-        blamed = member.blamed()
-        if blamed is None and not any(one.ready for one in self._alive()):
+        held = list(member.held)
+        if not held and not any(one.ready for one in self._alive()):
             raise _fate(status, "a worker process", "between two files")
-        for number in list(member.held):
-            if number != blamed:  # innocent, or not: alone, it can be told
-                self._again.append(number)
-        if blamed is not None:
-            error = _fate(status, "its process", "")
-            error.path = self._items[blamed].source
-            self._finished(member, "failed", blamed, {
-                "status": int(error.status), "text": str(error)}, 0.0)
+        if len(held) == 1:
+            error = _fate(status, "its process")
+            error.path = self._items[held[0]].source
+            self._finished(member, "failed", held[0], vars(Failure.of(
+                error, self._items[held[0]])), 0.0)
+        elif held:
+            self._console.warn(f"{_fate(status, 'a worker process').message}; the {len(held)} "
+                               "files that it had are done again, one by one")
+            self._again.extend(held)
         idle = sum(one.waiting and not one.held for one in self._alive())
         if len(self._left) + len(self._again) > idle:
             self._start(member.number)
@@ -321,7 +318,7 @@ class Crew:
                 self._say(member, message[0], message[1:])
 
 
-def _fate(status: int, who: str, when: str) -> RestoreError:
+def _fate(status: int, who: str, when: str = "") -> RestoreError:
     """How a process ended, in words."""
     when = f" {when}" if when else ""
     if status == -getattr(signal, "SIGKILL", 9):
