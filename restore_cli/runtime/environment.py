@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field
 
 from restore_cli import units
 from restore_cli.errors import DeviceError, UsageError
-from restore_cli.runtime import compiler, onednn, paths
+from restore_cli.runtime import compiler, kernel_script, onednn, paths
 from restore_cli.runtime.facts import Facts, candidates
 
 JITTOR = "1.3.11.0"
-# Room for the core (21 MB) and the kernels of all networks (some 2 MB each while compiling).
-NEEDED_BYTES = 200_000_000
+# Room for the core (21 MB), its headers (70 MB) and the kernels of all networks.
+NEEDED_BYTES = 300_000_000
 
 
 @dataclass(frozen=True)
@@ -303,35 +303,8 @@ def _scripts(facts: Facts, base: str) -> tuple[dict[str, str], str | None]:
     if facts.system != "Linux":
         return scripts, None
     wrapper = f"{base}/bin/compile"
-    scripts[wrapper] = _WRAPPER.format(python=shlex.quote(facts.python.executable),
-                                        base=base)
+    scripts[wrapper] = kernel_script.text(facts.python.executable, base)
     return scripts, wrapper
-
-
-# Jittor runs "python asm_tuner.py --cc_path=COMPILER ..." for every kernel. What that tunes are
-# hand-written kernels that are not used here, and it costs a quarter of the time; this script
-# stands in for Python and goes straight to the compiler. It counts, in a file the engine names,
-# and after the third kernel tells the terminal, if there is one, why nothing seems to happen.
-_WRAPPER = """#!/bin/sh
-case "$1" in
-*asm_tuner.py) shift;;
-*) HOME="{base}" exec {python} "$@";;
-esac
-compiler="${{1#--cc_path=}}"
-shift
-if [ -n "$RESTORE_KERNEL_NOTE" ] && [ -f "$RESTORE_KERNEL_NOTE" ]; then
-  printf . >> "$RESTORE_KERNEL_NOTE"
-  if [ -n "$RESTORE_KERNEL_TERMINAL" ] && [ "$(wc -c < "$RESTORE_KERNEL_NOTE")" -eq 3 ]; then
-    printf '\\r\\033[Kcompiling kernels for first use (once for each network) ...\\n' \
-> "$RESTORE_KERNEL_TERMINAL"
-  fi
-fi
-output=$("$compiler" "$@" 2>&1) || {{
-  status=$?
-  printf '%s\\n' "$output" | tee -a "{base}/compiler.log"
-  exit $status
-}}
-"""
 
 
 def _reach_jittor(facts: Facts, base: str) -> tuple[str | None, tuple[Link, ...]]:

@@ -107,7 +107,7 @@ def test_little_room_everywhere_is_said(machine):
     facts = machine()
     full = dict.fromkeys(facts.folders, Folder(exists=False, writable=True, free=1 << 20))
     made = plan(machine(folders=full))
-    assert len(made.warnings) == 1 and "200 MB" in made.warnings[0]
+    assert len(made.warnings) == 1 and "300 MB" in made.warnings[0]
 
 
 def test_no_folder_at_all(machine):

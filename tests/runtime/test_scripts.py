@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
 import subprocess
 from dataclasses import replace
 
@@ -70,3 +71,45 @@ def test_count_without_a_terminal(wrapper, tmp_path):
     note.unlink()  # the program has ended: nothing is left behind
     wrapper("x", RESTORE_KERNEL_NOTE=str(note))
     assert not note.exists()
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A kernel, whose headers are there in name only."""
+    folder = tmp_path / "src"
+    (folder / "ops").mkdir(parents=True)
+    for name in ("var.h", "fused_op.h", "executor.h", "ops/op_register.h"):
+        (folder / name).write_text("#pragma once\n")
+    (folder / "var.h").write_text("#pragma once\nenum { SEEN = JIT };\n")
+    kernel = tmp_path / "kernel_op.cc"
+    kernel.write_text('// name\n#define JIT 1\n#include "var.h"\nint main() { return SEEN - 1; }\n')
+    return kernel
+
+
+def test_headers_are_compiled_once(wrapper, source, tmp_path):
+    gcc = shutil.which("g++")
+    if gcc is None:
+        pytest.skip("needs g++")
+    link = tmp_path / "my g++"
+    link.write_text(f'#!/bin/sh\necho "$@" >> "$LOG"\nexec {gcc} "$@"\n')
+    out = tmp_path / "out"
+    for _ in range(3):
+        done = wrapper(str(source), "-O1", f"-I{source.parent / 'src'}", "-o", str(out))
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert subprocess.run([out], check=False).returncode == 0
+    calls = (tmp_path / "log").read_text().splitlines()
+    assert len(calls) == 4 and sum("c++-header" in call for call in calls) == 1
+    assert all(call.startswith("-include ") for call in calls[1:])
+    wrapper(str(source), "-O2", f"-I{source.parent / 'src'}", "-o", str(out))
+    assert sum("c++-header" in call for call in (tmp_path / "log").read_text().splitlines()) == 2
+    headers = next((tmp_path).rglob("headers"))
+    assert sorted(path.suffix for path in headers.iterdir()) == [".gch", ".gch", ".h", ".h"]
+    source.write_text("#include <cmath>\nint main() { return 0; }\n")  # not a kernel
+    assert wrapper(str(source), "-O1", "-o", str(out)).returncode == 0
+    assert not (tmp_path / "log").read_text().splitlines()[-1].startswith("-include")
+
+
+def test_headers_that_cannot_be_compiled_are_left_out(wrapper, source, tmp_path):
+    done = wrapper(str(source), "-O1", f"-I{tmp_path}")
+    assert done.returncode == 0 and done.stderr == ""
+    assert not [*tmp_path.rglob("*.gch"), *tmp_path.rglob("headers/*")]
