@@ -21,8 +21,8 @@ def vsr(
         "--data", help="Film, folder of frames, folder of films or of folders of frames, or "
         "'synthetic' for made moving scenes; repeatable.", rich_help_panel=DATA)] = None,
     on: Annotated[Optional[Path], typer.Option(
-        "--on", help="Instead of --data: fit the weights of --init to this film (or folder of "
-        "frames) before restoring it.", rich_help_panel=DATA)] = None,
+        "--on", help="Instead of --data: fit the weights of --init (default: those of 'restore "
+        "vsr') to this film or folder of frames, before restoring it.", rich_help_panel=DATA)] = None,
     validation: Annotated[Optional[Path], typer.Option(
         help="Sharp films or frames to validate on; default: some windows of the data.",
         rich_help_panel=DATA)] = None,

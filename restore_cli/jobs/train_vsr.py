@@ -67,7 +67,7 @@ class VsrTraining:
         model: "compact" or "published"; None takes that of `init`, else compact.
         patch, batch, steps, lr, flow_lr, schedule, average: None takes the model's and stage's.
         init: name or file of weights to start from: of the whole network, or of its flow network
-            alone.
+            alone; None takes those of `restore vsr` with `on`, else random ones.
         clip_frames: frames taken of a clip; None is 50 of a folder and 300 of a film.
     """
 
@@ -145,13 +145,11 @@ def check(options: VsrTraining) -> None:
         known("--model", options.model, MODELS)
     if bool(options.data) == (options.on is not None):
         raise UsageError("give either --data or --on" if options.data else "no training data",
-                         hint="--data FOLDER, --data synthetic, or --on FILM with --init")
+                         hint="--data FOLDER, --data synthetic, or --on FILM")
     if options.on is not None:
         if options.stage != "self":
             raise UsageError(f"--on trains by --stage self, not {options.stage}: nobody knows the "
                              "film's truth")
-        if options.init is None:
-            raise UsageError("--on needs weights to start from", hint="Give them with --init")
     if options.stage == "flow" and set(options.data) != {SYNTHETIC}:
         raise UsageError("--stage flow needs motion that is known", hint="Use --data synthetic")
     if options.stage == "flow" and options.flow_lr is not None:
@@ -245,8 +243,11 @@ def _trainer(options: VsrTraining, console: Console):
     from restore_cli.weights import files
     from restore_cli.weights.store import Store
 
-    init = Store(console=console).find(options.init, "vsr") if options.init else None
+    init = (Store(console=console).find(options.init, "vsr") if options.init or options.on
+            else None)
     started = files.read(init) if init else None
+    if started is not None and options.on is not None and started.arch == "vsr-flow":
+        raise WeightsError("are of a flow network alone; --on needs a whole network", path=init)
     arch, config = architecture(options, started)
     data = train_vsr_data.gather(options, console)
     if options.steps is None:

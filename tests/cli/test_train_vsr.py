@@ -123,7 +123,7 @@ def test_the_compact_model_is_at_most_six_megabytes_in_half_precision():
 @pytest.mark.parametrize("options,part", [
     ({}, "no training data"),
     ({"data": ["x"], "on": "y"}, "either --data or --on"),
-    ({"on": "y"}, "needs weights"),
+    ({"data": ["x"], "noise": 2.0}, "--noise"),
     ({"on": "y", "init": "w", "stage": "supervised"}, "nobody knows"),
     ({"data": ["x"], "stage": "flow"}, "motion that is known"),
     ({"data": ["synthetic"], "stage": "flow", "flow_lr": 1e-6}, "--flow-lr"),
