@@ -105,6 +105,6 @@ def vsr(
         pixel_format=pixel_format, ffmpeg_args=ffmpeg_args, segment=segment, resume=resume,
         model=model, weights=weights, output=output, suffix=suffix, format=format,
         png_level=png_level, overwrite=overwrite, skip_existing=skip_existing,
-        recursive=recursive, dry_run=dry_run, files_from=files_from, null=null, shard=shard, device=device, jobs=jobs, threads=threads,
-        memory=memory, tile=tile), console)
+        recursive=recursive, dry_run=dry_run, files_from=files_from, null=null, shard=shard,
+        device=device, jobs=jobs, threads=threads, memory=memory, tile=tile), console)
     raise typer.Exit(int(status))
