@@ -98,8 +98,8 @@ def denoise_raw(
         inputs=list(files or []), ratio=ratio, target_exposure=target_exposure,
         reference=reference, same_ratio=same_ratio, keep_exposure=keep_exposure,
         strength=strength, compression=compression, again=again, model=model, weights=weights,
-        output=output, suffix=suffix, format=format, quality=quality,
-        png_level=png_level, overwrite=overwrite, skip_existing=skip_existing, recursive=recursive, dry_run=dry_run, files_from=files_from,
-        null=null, shard=shard, device=device, jobs=jobs, threads=threads, memory=memory,
-        tile=tile), console)
+        output=output, suffix=suffix, format=format, quality=quality, png_level=png_level,
+        overwrite=overwrite, skip_existing=skip_existing, recursive=recursive, dry_run=dry_run,
+        files_from=files_from, null=null, shard=shard, device=device, jobs=jobs, threads=threads,
+        memory=memory, tile=tile), console)
     raise typer.Exit(int(status))
