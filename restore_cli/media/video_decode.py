@@ -18,6 +18,9 @@ _KEPT = 20  # damaged frames that are named one by one
 # Codecs that do not say where 4:2:0 chroma sits. It is left, as in what they were made from;
 # left unsaid, libswscale would take it to be central and move colours by half a pixel.
 _UNSITED = {"ffv1", "vp8", "huffyuv", "ffvhuff", "utvideo", "magicyuv"}
+# Seconds before a frame at which it is looked for: some formats do not know their key frames.
+_BACK = (0, 2, 10)
+_INTRA = 1  # number of the pictures that need no others
 # libswscale's bicubic, full_chroma_int, full_chroma_inp and accurate_rnd, as numbers because
 # PyAV 17 has names for the first alone.
 _SCALING = 0x4 | 0x2000 | 0x4000 | 0x40000
@@ -204,19 +207,29 @@ class Decoder:
 
     def _seek(self, first: int) -> Iterator[Any] | None:
         """Frames from the one with pts `first`, or None when seeking does not find it."""
+        for seconds in _BACK:
+            found = self._sought(first, first - int(seconds / self.info.time_base))
+            if found is not None:
+                return found
+        return None
+
+    def _sought(self, first: int, place: int) -> Iterator[Any] | None:
+        """Frames from the one with pts `first`, looked for from `place` on."""
         import itertools
 
         import av
 
         try:
-            self._container.seek(first, stream=self._stream, backward=True)
+            self._container.seek(place, stream=self._stream, backward=True)
         except (OSError, ValueError, av.FFmpegError):
             return None
         self._ready, lost = [], self._lost
         pictures = self._pictures()
-        for picture in pictures:
+        for number, picture in enumerate(pictures):
             if picture.pts is None or picture.pts > first or picture.is_corrupt:
                 break
+            if not number and int(picture.pict_type) != _INTRA:
+                break  # refreshed bit by bit, which is not exact
             if picture.pts == first and self._lost == lost:
                 return itertools.chain([picture], pictures)
         self._lost = lost

@@ -64,7 +64,9 @@ def test_a_stopped_run_ends_cleanly(start, sent, status):
 
 def test_killed_again_and_again(start):
     """Each run goes on from the segments of the one before; the end equals a run in one go."""
-    film(Path("a.mp4"), COUNT, size="96x64")
+    films.ffmpeg(*films.picture(str(COUNT / 10), "96x64"), "-f", "lavfi", "-i",
+                 f"sine=d={COUNT / 10}", "-c:v", "libx264", "-g", "10", "-pix_fmt", "yuv420p",
+                 "-c:a", "aac", "a.mp4")
     done, kills = 0, 0
     for _ in range(3):
         process = start("a.mp4", "--resume", "--tile", "16")
@@ -77,6 +79,8 @@ def test_killed_again_and_again(start):
         assert segments() > done
         done = segments()
     assert kills == 3
+    last = json.loads(Path("a_x4.mp4.parts/journal.jsonl").read_text().splitlines()[-1])
+    assert last["place"]["frame"] == done * 4 - 2  # the film is read from there on
     process = start("a.mp4", "--resume", "--json", "--tile", "16", stdout=subprocess.PIPE)
     out, errors = process.communicate(timeout=100)
     assert process.returncode == 0, errors.decode()
@@ -88,3 +92,4 @@ def test_killed_again_and_again(start):
     assert (films.decoded("a_x4.mp4") == films.decoded("whole.mp4")).all()
     assert films.times("a_x4.mp4") == films.times("whole.mp4") and len(
         films.times("a_x4.mp4")) == COUNT
+    assert films.packets("a_x4.mp4", "audio") == films.packets("whole.mp4", "audio")

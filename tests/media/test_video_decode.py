@@ -110,6 +110,9 @@ def test_a_part_of_the_film(tmp_path):
                "keyint=8:bframes=3:open-gop=1:log-level=none", "-pix_fmt", "yuv420p")),
     ("a.webm", ("-c:v", "libvpx-vp9", "-g", "8", "-deadline", "realtime", "-pix_fmt",
                 "yuv420p")),
+    ("a.ts", X264),
+    ("b.mkv", ("-c:v", "libx264", "-x264-params", "intra-refresh=1:keyint=8", "-pix_fmt",
+               "yuv420p")),
 ])
 def test_starting_at_a_known_time_gives_the_same_frames(tmp_path, name, options):
     path = made.film(tmp_path / name, *options, seconds="3")
@@ -120,6 +123,19 @@ def test_starting_at_a_known_time_gives_the_same_frames(tmp_path, name, options)
             (one.index, one.pts) for one in whole[start:start + 2]]
         for one, same in zip(part, whole[start:]):
             np.testing.assert_array_equal(one.rgb, same.rgb)
+
+
+def test_going_on_takes_the_place_of_what_was_asked_for(tmp_path):
+    path = made.film(tmp_path / "a.mp4", *X264, seconds="3")
+    whole = list(decode(path))
+    film = decode(path, start=3, end=20)
+    next(film)
+    for start in (17, 2):
+        film.go_on(start, whole[start].pts)
+        assert [(one.index, one.pts) for one in film] == [
+            (one.index, one.pts) for one in whole[start:20]]
+    with open(path, "rb") as stream, pytest.raises(ValueError, match="pipe"):
+        decode(stream).go_on(2)
 
 
 def test_a_wrong_known_time_falls_back_to_counting(tmp_path):
