@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from restore_cli.cli import bench_all
 from restore_cli.cli import options as shared
 from restore_cli.errors import UsageError
 
@@ -24,6 +25,7 @@ Output = Annotated[Path | None, typer.Option(
 
 def register(app: typer.Typer) -> None:
     """Adds `restore bench`."""
+    bench_all.register(bench)
     app.add_typer(bench, name="bench")
 
 
@@ -61,14 +63,14 @@ def upscale(
     """
     if random and weights is not None:
         raise UsageError("--random needs no --weights", hint="Name the network with --model")
-    _check_against(against)
+    check_against(against)
     factor = shared.scale(scale)
     console = shared.console(context, json=json, quiet=quiet, no_progress=no_progress, debug=debug)
     from restore_cli.jobs.bench import PARTS, BenchRequest, run
 
     status = run(BenchRequest(
         model=model, weights=weights, random=random, size=_size(size, factor), scale=factor,
-        parts=_chosen("part", part, PARTS), repeat=repeat, against=against,
+        parts=chosen("part", part, PARTS), repeat=repeat, against=against,
         output=output, overwrite=overwrite, device=device, threads=threads, memory=memory,
         tile=tile), console)
     raise typer.Exit(int(status))
@@ -111,7 +113,7 @@ def denoise(
 
     --memory and --tile apply to the pipeline; the bare network takes the input whole.
     """
-    _check_against(against)
+    check_against(against)
     if channels == 2:
         raise UsageError("--channels is 1 or 3")
     shape = _size(size, 1)
@@ -120,8 +122,8 @@ def denoise(
     from restore_cli.jobs.denoise_network import CHOICES, DEFAULT
 
     status = run(DenoiseBenchRequest(
-        size=shape, parts=_chosen("part", part, PARTS),
-        networks=_chosen("network", network or [DEFAULT], CHOICES), channels=channels, steps=steps,
+        size=shape, parts=chosen("part", part, PARTS),
+        networks=chosen("network", network or [DEFAULT], CHOICES), channels=channels, steps=steps,
         batch=batch, patch=patch, repeat=repeat, against=against, output=output,
         overwrite=overwrite, device=device, threads=threads, memory=memory, tile=tile), console)
     raise typer.Exit(int(status))
@@ -167,7 +169,7 @@ def denoise_raw(
 
     --memory and --tile apply to the pipeline; the bare network takes the frame whole.
     """
-    _check_against(against)
+    check_against(against)
     if full and size is not None:
         raise UsageError("--full is a size of its own", hint="Leave --size out")
     shape = None if size is None else _size(size, 1)
@@ -175,8 +177,8 @@ def denoise_raw(
     from restore_cli.jobs.bench_raw import CHOICES, FULL, PARTS, RawBenchRequest, run
 
     status = run(RawBenchRequest(
-        size=FULL if full else shape, parts=_chosen("part", part, PARTS) if part else None,
-        networks=_chosen("network", network, tuple(CHOICES)) if network else None, steps=steps,
+        size=FULL if full else shape, parts=chosen("part", part, PARTS) if part else None,
+        networks=chosen("network", network, tuple(CHOICES)) if network else None, steps=steps,
         batch=batch, patch=patch, repeat=repeat, against=against, output=output,
         overwrite=overwrite, device=device, threads=threads, memory=memory, tile=tile), console)
     raise typer.Exit(int(status))
@@ -215,20 +217,21 @@ def vsr(
 
     --memory and --tile apply to the pipeline; the bare network takes frames whole.
     """
-    _check_against(against)
+    check_against(against)
     shape = _size(size, 4)
     console = shared.console(context, json=json, quiet=quiet, no_progress=no_progress, debug=debug)
     from restore_cli.jobs.bench_vsr import CHOICES, PARTS, VsrBenchRequest, run
 
     status = run(VsrBenchRequest(
-        size=shape, parts=_chosen("part", part, PARTS) if part else None,
-        networks=_chosen("network", network, CHOICES), film=film, frames=frames, repeat=repeat,
+        size=shape, parts=chosen("part", part, PARTS) if part else None,
+        networks=chosen("network", network, CHOICES), film=film, frames=frames, repeat=repeat,
         against=against, output=output, overwrite=overwrite, device=device, threads=threads,
         memory=memory, tile=tile), console)
     raise typer.Exit(int(status))
 
 
-def _check_against(against: str | None) -> None:
+def check_against(against: str | None) -> None:
+    """Refuses what there is no comparison with."""
     if against not in (None, "torch"):
         raise UsageError(f"cannot compare with '{against}'", hint="Known: torch")
 
@@ -245,7 +248,7 @@ def _size(text: str, scale: float) -> tuple[int, int]:
     return size
 
 
-def _chosen(what: str, texts: list[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
+def chosen(what: str, texts: list[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
     """What was named, each once, in the usual order; all where nothing was."""
     if not texts:
         return known

@@ -97,15 +97,15 @@ def draw(bars: Sequence[Bar], points: Sequence[Point], folder: Path, words: Word
     Infinite values, those of equal images, have no place and are left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = [_save(_bars(bars, words), folder / NAMES[0])]
+    drawn = [save(_bars(bars, words), folder / NAMES[0])]
     if points:
-        drawn.append(_save(_scatter(points, words), folder / NAMES[1]))
+        drawn.append(save(_scatter(points, words), folder / NAMES[1]))
     return drawn
 
 
 def _bars(bars: Sequence[Bar], words: Words):
     width = max(6.0, 1.6 + 0.85 * len(bars))
-    figure = _figure(width, 4.0)
+    figure = blank(width, 4.0)
     axes = figure.add_subplot()
     heights: list[float] = []
     named: set[str] = set()
@@ -143,7 +143,7 @@ def _bars(bars: Sequence[Bar], words: Words):
 
 
 def _scatter(points: Sequence[Point], words: Words):
-    figure = _figure(5.5, 4.2)
+    figure = blank(5.5, 4.2)
     axes = figure.add_subplot()
     shown = [point for point in points if math.isfinite(point.x) and math.isfinite(point.gain)]
     for i, series in enumerate(dict.fromkeys(point.series for point in shown)):
@@ -164,7 +164,8 @@ def _scatter(points: Sequence[Point], words: Words):
     return figure
 
 
-def _figure(width: float, height: float):
+def blank(width: float, height: float):
+    """A figure of so many inches."""
     # A Figure of its own, not pyplot: no window system, no global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -174,7 +175,8 @@ def _figure(width: float, height: float):
     return figure
 
 
-def _save(figure, target: Path) -> Path:
+def save(figure, target: Path) -> Path:
+    """Writes a figure as PNG; an existing file is replaced."""
     with atomic_path(target, overwrite=True) as temporary:
         figure.savefig(temporary, dpi=150, format="png")
     return target
