@@ -181,20 +181,19 @@ def test_another_run_is_kept_out(vsr):
     assert sorted(os.listdir()) == ["a.mp4", "o.mp4"]
 
 
-@pytest.mark.parametrize("text", ["", "hello", "[]", '{"version": 1}',
-                                  '{"version": 1, "facts": {}, "plan": {"tile": [0, 1]}}'])
-def test_a_damaged_journal_is_refused(vsr, text):
+def test_a_damaged_journal_is_refused(vsr):
     film(Path("a.mp4"), 8)
     interrupted(vsr, "a.mp4", "--segment", 2)
     parts = sorted(os.listdir("a_x4.mp4.parts"))
-    Path("a_x4.mp4.parts/journal.jsonl").write_text(text)
-    found = vsr("a.mp4", "--segment", 2, "--resume")
-    assert found.status == 2 and len(found.lines) == 1 and "is damaged" in found.stderr
-    assert sorted(os.listdir("a_x4.mp4.parts")) == parts
+    for text in ("", "hello", "[]", '{"version": 1}',
+                 '{"version": 1, "facts": {}, "plan": {"tile": [0, 1]}}'):
+        Path("a_x4.mp4.parts/journal.jsonl").write_text(text)
+        found = vsr("a.mp4", "--segment", 2, "--resume")
+        assert found.status == 2 and len(found.lines) == 1 and "is damaged" in found.stderr
+        assert sorted(os.listdir("a_x4.mp4.parts")) == parts
 
 
-@pytest.mark.parametrize("line", ["[1]", '{"frames": "x"}', '{"frames": 2, "file": 3}',
-                                  '{"frames": 2, "file": "segment_00002.mov"}'])
+@pytest.mark.parametrize("line", ["[1]", '{"frames": 2, "file": 3}'])
 def test_records_that_make_no_sense_do_not_count(vsr, line):
     film(Path("a.mp4"), 8)
     interrupted(vsr, "a.mp4", "--segment", 2)
@@ -218,8 +217,8 @@ def begins_at(monkeypatch):
     return begun
 
 
-@pytest.mark.parametrize("options", [(), ("--start", "0.5"), ("--start", "5f", "--end", "25f"),
-                                     ("--scene-threshold", "off", "--frames", "22")])
+@pytest.mark.parametrize("options", [("--scene-threshold", "off"), ("--start", "0.5"),
+                                     ("--start", "5f", "--end", "25f")])
 def test_going_on_reads_the_film_from_near_there(vsr, monkeypatch, options):
     films.film(Path("a.mp4"), "-c:v", "libx264", "-g", "6", "-bf", "2", "-pix_fmt", "yuv420p",
                seconds="3", size="32x24")
