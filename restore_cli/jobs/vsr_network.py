@@ -47,10 +47,10 @@ class Loaded:
 
     @property
     def fused(self) -> bool:
-        """Whether the residual blocks run as one CPU operator."""
-        from restore_cli.nets.ops import residual_trunk
+        """Whether residual blocks and the flow network's decoders run as CPU operators."""
+        from restore_cli.nets.ops import unet_operator, video
 
-        return residual_trunk.usable(self.config["n_feat"])
+        return self.config["n_feat"] % video.GROUP == 0 and unet_operator.available()
 
 
 def find(model: str | None, weights: str | Path | None, console: Console) -> Path:

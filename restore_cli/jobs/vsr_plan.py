@@ -20,6 +20,7 @@ _MADE = 5  # enlarged frames from the network to the encoder
 _FIXED = 40e6  # whatever the size
 # Floats a value of the widest maps of each step, measured peaks rounded up.
 _DENSE, _EXTRACTED = 7.5, 4.0
+_FUSED_DENSE = 3.5
 _TRUNK, _PLAIN_TRUNK = 4.0, 6.0
 
 
@@ -95,7 +96,7 @@ def cost(layout: Layout, config: Mapping[str, Any], size: tuple[int, int], items
         size: (height, width) of the frames.
         itemsize: bytes of a sample.
         scale: of the results.
-        fused: the residual blocks are one CPU operator.
+        fused: residual blocks and the flow network's decoders are CPU operators.
     """
     pixels = size[0] * size[1]
     aligned = 1
@@ -112,7 +113,8 @@ def cost(layout: Layout, config: Mapping[str, Any], size: tuple[int, int], items
     if scale != own:
         held += 3 * 4 * pixels * (2 * own**2 + own * scale)
     dense = shapes.decoder_features(config, shapes.FIRST) + shapes.SHIFTS
-    pair = 4 * _DENSE * dense * aligned / 4 ** (shapes.FIRST + 1) + 4 * 8 * pixels
+    factor = _FUSED_DENSE if fused else _DENSE
+    pair = 4 * factor * dense * aligned / 4 ** (shapes.FIRST + 1) + 4 * 8 * pixels
     whole = 4 * (12 * aligned + _EXTRACTED * channels[0] * aligned / 4)
     return Cost(config, size, int(held), int(pair), int(whole), fused)
 

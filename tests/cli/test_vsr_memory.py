@@ -82,7 +82,8 @@ def test_the_ceiling_holds_for_the_whole_process(tmp_path):
         sizes.append(records[-1].partition('"tile": ')[2])
     assert sizes[0] != sizes[1]
     one, other = (films.decoded(tmp_path / f"{i}.mkv").astype(int) for i in (0, 1))
-    assert abs(one - other).max() <= 2 and (one != other).mean() < 1e-3
+    # A value that rounds the other way moves luma and chroma by one: blue by up to 3.2.
+    assert abs(one - other).max() <= 3 and (one != other).mean() < 1e-3
     found = start(RUN, "vsr", "a.mp4", "--memory", "330M", "-w", weights, "--device", "cpu",
                   "-o", "c.mkv", cwd=tmp_path)
     assert found.returncode == 5 and "360x280" in found.stderr, found.stderr

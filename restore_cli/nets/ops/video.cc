@@ -27,8 +27,10 @@ class Arena {
  public:
   Arena() = default;
   Arena(const Arena&) = delete;
-  ~Arena() {
+  ~Arena() { clear(); }
+  void clear() {
     for (void* each : made) std::free(each);
+    made.clear();
   }
   float* floats(int64_t count) {
     void* p = nullptr;
@@ -253,16 +255,19 @@ static void decode(const std::vector<Level>& levels, int64_t count,
     coarse = kept.map(count, blocks_of(10), level.height, level.width);
     weights.next(arena, all, coarse, 1);
     if (l) continue;
-    Map x = arena.map(count, blocks_of(refined[0]), level.height, level.width);
+    Arena turns[2];  // only a layer's input and output are kept
+    Map x = turns[0].map(count, blocks_of(refined[0]), level.height, level.width);
     weights.next(arena, all, x, SLOPE);
     for (size_t i = 1; i < refined.size(); i++) {
       const int64_t d = dilations[i], before = dilations[i - 1];
+      Arena &mine = turns[i % 2], brief;
+      mine.clear();
       if (d != before) {
-        const Map turned = phases(arena, count, x.blocks, level.height, level.width, d);
+        const Map turned = phases(brief, count, x.blocks, level.height, level.width, d);
         rephase(x, before, turned, d, level.height, level.width);
         x = turned;
       }
-      const Map made = phases(arena, count, blocks_of(refined[i]), level.height, level.width, d);
+      const Map made = phases(mine, count, blocks_of(refined[i]), level.height, level.width, d);
       weights.next(arena, {x}, made, i + 1 < refined.size() ? SLOPE : 1);
       x = made;
     }

@@ -24,11 +24,14 @@ _SOURCES = ("blocked.cc", "winograd.cc", "motion.cc", "video.cc")
 Layer = tuple[np.ndarray, np.ndarray]
 """Weight (outputs, inputs, 3, 3) and bias (outputs,), both multiples of `GROUP`."""
 
+# All weights, one after the other, and their outputs and inputs: one kernel for every network.
 _PACK = """
+  const float* from = in0_p;
   float* to = restore_video::noted(out0_p);
-  for (auto* each : _inputs) {
-    const int64_t outputs = each->shape[0], inputs = each->shape[1];
-    restore_winograd::transform_weights(each->ptr<float>(), inputs, outputs, false, to);
+  for (int64_t i = 0; i < in1_shape0; i++) {
+    const int64_t outputs = in1_p[2 * i], inputs = in1_p[2 * i + 1];
+    restore_winograd::transform_weights(from, inputs, outputs, false, to);
+    from += 9 * inputs * outputs;
     to += 36 * inputs * outputs;
   }
 """
@@ -116,7 +119,9 @@ def layer(weight: np.ndarray, bias: np.ndarray, pieces: Sequence[Sequence[int]])
 def pack(layers: Sequence[Layer]) -> Packed:
     """Transforms weights, once for all calls."""
     size = _MARGIN + sum(36 * weight.shape[0] * weight.shape[1] for weight, _ in layers)
-    weights = _code((size,), _PACK, [jt.array(weight) for weight, _ in layers])
+    flat = jt.array(np.concatenate([weight.ravel() for weight, _ in layers]))
+    shapes = jt.array(np.int32([weight.shape[:2] for weight, _ in layers]))
+    weights = _code((size,), _PACK, [flat, shapes])
     weights.sync()
     biases = jt.array(np.concatenate([bias for _, bias in layers]))
     return Packed(weights.stop_grad(), biases.stop_grad())
