@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +14,10 @@ from restore_cli.errors import OutputError, UsageError
 
 mark = ""
 """Part of the names of this process's temporary files, so that another can clear them away."""
+
+announce: Callable[[Path, int], None] | None = None
+"""Told the name that a file is about to get, and its inode: should this process be killed before it
+can say that the file is there, another can tell it from a stranger's."""
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK,
              errno.EXDEV, errno.EINVAL, errno.EACCES}
@@ -54,6 +58,8 @@ def atomic_path(target: str | Path, *, overwrite: bool = False) -> Iterator[Path
             temporary = _create(target)
             yield temporary
             _sync(temporary)
+            if announce is not None:
+                announce(target, os.stat(temporary).st_ino)
             if overwrite:
                 os.replace(temporary, target)
             else:

@@ -45,6 +45,7 @@ class Member:
 
     Attributes:
         held: the items it has, by number, and the stage each is in ("read", "compute", "write").
+        placing: inodes of files that it has given, or was about to give, their names.
         ready: it is set up.
         waiting: it has asked for an item.
         ended: it was told that nothing is left, or to stop.
@@ -56,6 +57,7 @@ class Member:
                  heard: queue.Queue):
         self.number, self.mark = number, task["mark"]
         self.held: dict[int, str] = {}
+        self.placing: dict[str, int] = {}
         self.ready = self.waiting = self.ended = self.gone = self.lonely = False
         self._heard = heard
         with _interrupts_held():
@@ -179,6 +181,8 @@ class Crew:
             self._wanted(member)
         elif kind == "at":
             member.held[rest[0]] = rest[1]
+        elif kind == "placing":
+            member.placing[rest[0]] = rest[1]
         elif kind in ("done", "failed"):
             self._finished(member, kind, *rest)
         elif kind == "fatal":
@@ -198,6 +202,7 @@ class Crew:
     def _finished(self, member: Member, kind: str, number: int, found: dict[str, Any],
                   seconds: float) -> None:
         member.held.pop(number, None)
+        member.placing.pop(str(self._items[number].target), None)
         member.lonely = False
         self._open.discard(number)
         item = self._items[number]
@@ -205,6 +210,9 @@ class Crew:
             self._report.done(item, found, seconds)
         else:
             self._report.failed(item, Failure(**found), seconds)
+        if self._bar is not None:
+            self._bar.set_postfix_str(
+                f"{len(self._items) - len(self._open)} of {len(self._items)} files")
 
     def _hand_out(self) -> None:
         for member in self._alive():
@@ -264,13 +272,13 @@ class Crew:
         """A worker ended although it was not told to."""
         status = self._bury(member)
         if not member.ready:
-            if not any(one.ready for one in self._alive()):
-                raise _fate(status, "a worker process", "while it was set up")
             fate = _fate(status, "a worker process", "while it was set up")
+            if not self._alive():
+                raise fate
             self._console.warn(f"{fate.message}; going on with fewer")
             return
         held = list(member.held)
-        if not held and not any(one.ready for one in self._alive()):
+        if not held and not self._alive():
             raise _fate(status, "a worker process", "between two files")
         if len(held) == 1:
             error = _fate(status, "its process")
@@ -280,11 +288,20 @@ class Crew:
         elif held:
             self._console.warn(f"{_fate(status, 'a worker process').message}; the {len(held)} "
                                "files that it had are done again, one by one")
+            for number in held:
+                self._unplace(member, self._items[number].target)
             self._again.extend(held)
         idle = sum(one.waiting and not one.held for one in self._alive())
         if len(self._left) + len(self._again) > idle:
             self._start(member.number)
         self._hand_out()
+
+    @staticmethod
+    def _unplace(member: Member, target: Path) -> None:
+        """Takes away a whole output of which the dead could not tell any more."""
+        with contextlib.suppress(OSError):
+            if os.stat(target).st_ino == member.placing.get(str(target)):
+                os.unlink(target)
 
     def _bury(self, member: Member) -> int:
         """Clears up after a process that has ended; returns its exit status."""
@@ -324,10 +341,11 @@ def _fate(status: int, who: str, when: str = "") -> RestoreError:
     if status == -getattr(signal, "SIGKILL", 9):
         return RestoreError(f"{who} was killed{when}, for want of memory perhaps",
                             hint="Use fewer processes, or give less with --memory")
+    if status in (-signal.SIGTERM, ExitStatus.TERMINATED):
+        return RestoreError(f"{who} was terminated{when}")
     how = f"died of signal {-status}" if status < 0 else f"ended with status {status}"
     error = RestoreError(f"{who} {how}{when}")
-    if status not in (-signal.SIGTERM, ExitStatus.TERMINATED):
-        error.status = ExitStatus.BUG
+    error.status = ExitStatus.BUG
     return error
 
 

@@ -5,8 +5,9 @@ The run says ``["task", {...}]`` first, then ``["item", number, source, target]`
 over before that. A worker that loses its run (the pipe is closed) stops, too.
 
 The worker says ``["at", number, stage]``, ``["done", number, facts, seconds]`` and ``["failed",
-number, failure, seconds]`` of its items, ``["info" | "warn" | "error" | "result" | "bar" | "tick",
-...]`` for the run's console, and ``["fatal", {...}]`` of what ends the run.
+number, failure, seconds]`` of its items, ``["placing", target, inode]`` of a file that is about to
+get its name, ``["info" | "warn" | "error" | "result" | "bar" | "tick", ...]`` for the run's
+console, and ``["fatal", {...}]`` of what ends the run.
 """
 
 from __future__ import annotations

@@ -37,28 +37,36 @@ def main() -> None:
     work: `items` is an iterator that hands out an item when one is asked for.
     """
     link = Link.over_standard_streams()
-    _heed_signals()
-    status = ExitStatus.OK
-    try:
+    status = ExitStatus.TERMINATED
+    with contextlib.suppress(Terminated):
+        _heed_signals()
         link.listen()
+        status = _serve(link)
+        link.over = True
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(int(status))
+
+
+def _serve(link: Link) -> ExitStatus:
+    try:
         task = link.inbox.get()[1]
         atomic.mark = task["mark"]
+        atomic.announce = lambda target, inode: link.send("placing", str(target), inode)
         numbers: dict[Item, int] = {}
         share = importlib.import_module(task["module"]).share
         share(task["task"], _handed(link, numbers), WorkerConsole(link, task["console"]),
               WorkerReport(link, numbers))
-    except Terminated:
-        status = ExitStatus.TERMINATED
-    except RestoreError as error:
-        link.send("fatal", {"message": error.message, "hint": error.hint, "path": error.path,
-                            "status": int(error.status), "trace": _trace(error)})
-        status = error.status
-    except Exception as error:  # a bug: the run says so
-        link.send("fatal", {"message": f"unexpected {type(error).__name__}: {error} (--debug shows "
-                            "where)", "status": int(ExitStatus.BUG), "trace": _trace(error)})
-        status = ExitStatus.BUG
-    link.over = True
-    sys.exit(int(status))
+    except Exception as error:
+        link.over = True  # what is said now ends the run, which must not cut it short
+        told = error
+        if not isinstance(error, RestoreError):  # a bug
+            told = RestoreError(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
+            told.status = ExitStatus.BUG
+        link.send("fatal", {"message": told.message, "hint": told.hint, "path": told.path,
+                            "status": int(told.status),
+                            "trace": "".join(traceback.format_exception(error)).rstrip()})
+        return told.status
+    return ExitStatus.OK
 
 
 def _heed_signals() -> None:
@@ -70,10 +78,6 @@ def _heed_signals() -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, stop)
-
-
-def _trace(error: Exception) -> str:
-    return "".join(traceback.format_exception(error)).rstrip()
 
 
 def _handed(link: Link, numbers: dict[Item, int]) -> Iterator[Item]:
@@ -145,7 +149,7 @@ class _Bar(contextlib.AbstractContextManager):
     """A part of the run's bar: what is added here is added there."""
 
     def __init__(self, link: Link, total: float, initial: float):
-        self._link, self._left, self._more = link, total - initial, 0.0
+        self._link, self._left, self._more = link, total - initial, 0
         self._sent = time.monotonic()
         link.send("bar", self._left)
 
@@ -157,7 +161,7 @@ class _Bar(contextlib.AbstractContextManager):
     def _send(self) -> None:
         self._link.send("tick", self._more)
         self._left -= self._more
-        self._more, self._sent = 0.0, time.monotonic()
+        self._more, self._sent = 0, time.monotonic()
 
     def __exit__(self, *_) -> None:
         self._send()

@@ -30,7 +30,7 @@ def go(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     Path("out").mkdir()
 
-    def run(*texts, count=2, report=Report, debug=False, **task):
+    def run(*texts, count=2, report=Report, debug=False, bar=None, **task):
         console = Console(io.BytesIO(), io.BytesIO(), io.StringIO(), environ={})
         console.json_lines, console.debug = True, debug
         go.console, go.report = console, report(console, str)
@@ -38,7 +38,7 @@ def go(tmp_path, monkeypatch):
         for number, text in enumerate(texts):
             Path(f"{number}.txt").write_text(text)
             items.append(Item(Path(f"{number}.txt"), Path(f"out/{number}.txt")))
-        Crew("worker_job", [task] * count, [{}] * count, console, go.report).run(items)
+        Crew("worker_job", [task] * count, [{}] * count, console, go.report, bar).run(items)
         return [json.loads(line) for line in console.stdout.getvalue().splitlines()]
 
     def go(*texts, **options):
@@ -100,6 +100,12 @@ def test_what_a_killed_process_had_besides_is_done_again(go):
     assert [one["source"] for one in records if one["status"] == "failed"] == ["3.txt"]
     assert len(records) == 5 and len(outputs()) == 4
     assert "the 2 files that it had are done again" in go.console.stderr.getvalue()
+
+
+def test_a_file_of_which_a_killed_process_could_not_tell_is_made_again(go):
+    records = go("once placed", "mark placed", "text", count=1)
+    assert [one["status"] for one in records] == ["done"] * 3
+    assert "2 files that it had" in go.console.stderr.getvalue() and len(outputs()) == 3
 
 
 @pytest.mark.parametrize("trouble,status,text", [
@@ -181,3 +187,26 @@ def test_a_worker_whose_run_is_gone_stops(tmp_path):
     assert heard("info") == ["info", "cleaned up"]
     assert worker.wait(20) == ExitStatus.TERMINATED
     worker.stdout.close()
+
+
+class Bar:
+    """What a bar was told."""
+
+    def __init__(self):
+        self.total = self.n = 0
+        self.says = ""
+
+    def update(self, count):
+        self.n += count
+
+    def refresh(self):
+        pass
+
+    def set_postfix_str(self, text):
+        self.says = text
+
+
+def test_bars_of_all_processes_are_added_up(go):
+    bar = Bar()
+    go("bar 5 5", "bar 8 2", "text", bar=bar)  # the second ends early
+    assert (bar.n, bar.total, bar.says) == (7, 7, "3 of 3 files")

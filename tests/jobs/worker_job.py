@@ -51,11 +51,16 @@ def compute(item, text, console):
         raise KeyError("bug")
     elif text == "die":
         os.kill(os.getpid(), signal.SIGKILL)
-    elif verb == "once":  # the first process dies when it has read ahead, the next does it
+    elif verb == "once" and rest != "placed":  # the first process dies, the next does it
         wait(rest)
         if not Path("died").exists():
             Path("died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
+    elif verb == "bar":
+        total, count = map(int, rest.split())
+        with console.progress(total=total, unit="frame") as bar:
+            for _ in range(count):
+                bar.update()
     elif verb == "warn":
         console.warn(rest, once=rest)
     return text
@@ -74,4 +79,9 @@ def write(item, text):
         if text == "die writing":
             os.kill(os.getpid(), signal.SIGKILL)
         path.write_text(text.upper())
+    if text == "once placed":  # the first process dies before it can tell of the file
+        wait("placed")
+        if not Path("died").exists():
+            Path("died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
     return {"pid": os.getpid(), "path": Path("some/path")}
