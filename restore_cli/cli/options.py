@@ -8,7 +8,7 @@ from typing import Annotated, List, Optional
 import typer
 
 from restore_cli.console import Console
-from restore_cli.errors import UsageError
+from restore_cli.errors import OutputError, UsageError
 
 MODEL, OUTPUT, COMPUTE, TALK = "Model", "Input and output", "Compute", "Messages"
 
@@ -97,9 +97,15 @@ def scale(text: str) -> float:
 
 def console(context: typer.Context, *, json: bool = False, quiet: bool = False,
             no_progress: bool = False, debug: bool = False) -> Console:
-    """The run's console with this command's message options applied."""
+    """The run's console with this command's message options applied.
+
+    Raises:
+        OutputError: JSON lines are asked for, and nobody can read them.
+    """
     found = context.find_root().obj
     found = found if isinstance(found, Console) else Console()
+    if json and found.stdout is None:
+        raise OutputError("standard output, where --json writes, is closed")
     found.json_lines = json
     found.quiet = quiet
     found.show_progress = False if no_progress else None

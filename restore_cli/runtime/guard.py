@@ -104,7 +104,8 @@ def _handlers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
-    sys.stdout.flush()
+    if sys.stdout is not None:  # None where the program was started with it closed
+        sys.stdout.flush()
     try:
         saved = os.dup(1)
         os.dup2(2, 1)
@@ -114,7 +115,7 @@ def _stdout_to_stderr() -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             sys.stdout.flush()
         os.dup2(saved, 1)
         os.close(saved)

@@ -173,3 +173,11 @@ def test_no_word_of_help_is_taken_for_markup():
             assert Text.from_markup(words or "").plain == plain
             seen += bool(words)
     assert seen > 200
+
+
+@pytest.mark.skipif(os.name == "nt", reason="shell redirection")
+def test_json_into_a_closed_stdout():
+    done = subprocess.run(f'"{sys.executable}" -m restore_cli doctor --json >&-', shell=True,
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == ExitStatus.SOME_FAILED
+    assert done.stderr == "error: standard output, where --json writes, is closed\n"
