@@ -22,7 +22,8 @@ def vsr(
         "'synthetic' for made moving scenes; repeatable.", rich_help_panel=DATA)] = None,
     on: Annotated[Optional[Path], typer.Option(
         "--on", help="Instead of --data: fit the weights of --init (default: those of 'restore "
-        "vsr') to this film or folder of frames, before restoring it.", rich_help_panel=DATA)] = None,
+        "vsr') to this film or folder of frames, before restoring it.",
+        rich_help_panel=DATA)] = None,
     validation: Annotated[Optional[Path], typer.Option(
         help="Sharp films or frames to validate on; default: some windows of the data.",
         rich_help_panel=DATA)] = None,
@@ -66,6 +67,9 @@ def vsr(
     flow_lr: Annotated[Optional[float], typer.Option(
         help="That of the flow network; default: the stage's, 1e-6 as published.",
         rich_help_panel=RUN)] = None,
+    flow_weight: Annotated[float, typer.Option(
+        help="With --stage supervised --data synthetic: weight of the flows' own error in pixels; "
+        "published: 0.", rich_help_panel=RUN)] = 0.0,
     schedule: Annotated[Optional[str], typer.Option(
         help="halving (published: at 20, 40, 60 and 80 %), cosine or constant.",
         rich_help_panel=RUN)] = None,
@@ -113,7 +117,8 @@ def vsr(
         out=out, data=data or (), on=on, validation=validation, stage=stage, blur=blur,
         noise=noise, clip_frames=clip_frames, synthetic_count=synthetic_count, photos=photos,
         photo_share=photo_share, model=model, init=init, patch=patch, batch=batch, steps=steps,
-        lr=lr, flow_lr=flow_lr, schedule=schedule, average=average, seed=seed,
-        validate_every=validate_every, checkpoint_every=checkpoint_every, minutes=minutes,
-        resume=resume, device=device, threads=threads, workers=workers, licence=licence),
+        lr=lr, flow_lr=flow_lr, flow_weight=flow_weight, schedule=schedule, average=average,
+        seed=seed, validate_every=validate_every, checkpoint_every=checkpoint_every,
+        minutes=minutes, resume=resume, device=device, threads=threads, workers=workers,
+        licence=licence),
         console)))

@@ -63,6 +63,7 @@ class VsrTraining:
         on: a film whose own frames are trained on, without blur; instead of `data`.
         validation: films or frames to validate on; None takes some windows of the data.
         noise: see `VideoSampler`; for "supervised" alone, whose target is free of it.
+        flow_weight: see `VsrRecipe`; for "supervised" alone.
         stage: "self", "supervised" or "flow".
         model: "compact" or "published"; None takes that of `init`, else compact.
         patch, batch, steps, lr, flow_lr, schedule, average: None takes the model's and stage's.
@@ -89,6 +90,7 @@ class VsrTraining:
     steps: int | None = None
     lr: float | None = None
     flow_lr: float | None = None
+    flow_weight: float = 0.0
     schedule: str | None = None
     average: float | None = None
     seed: int = 1
@@ -105,8 +107,8 @@ class VsrTraining:
         """What defines the run: a resumed run must have the same."""
         from restore_cli.weights.hashing import sha256_of
 
-        keys = ("stage", "blur", "noise", "clip_frames", "synthetic_count", "photo_share", "patch", "batch",
-                "steps", "lr", "flow_lr", "schedule", "average", "seed")
+        keys = ("stage", "blur", "noise", "clip_frames", "synthetic_count", "photo_share", "patch",
+                "batch", "steps", "lr", "flow_lr", "flow_weight", "schedule", "average", "seed")
         return {**{key: getattr(self, key) for key in keys}, "config": config,
                 "data": [name_of(one) for one in self.data],
                 "on": self.on.name if self.on else None,
@@ -156,6 +158,11 @@ def check(options: VsrTraining) -> None:
         raise UsageError("--flow-lr is about the whole network", hint="Use --lr")
     if options.noise and options.stage != "supervised":
         raise UsageError("--noise is for --stage supervised, whose targets have none")
+    if options.flow_weight and (options.stage != "supervised" or SYNTHETIC not in options.data):
+        raise UsageError("--flow-weight is for --stage supervised with --data synthetic, where "
+                         "motion is known")
+    if not 0 <= options.flow_weight < math.inf:
+        raise UsageError(f"--flow-weight must be 0 or more, not {options.flow_weight:g}")
     if SYNTHETIC not in options.data and (options.photo_share or options.photos):
         raise UsageError("--photos and --photo-share belong to --data synthetic")
     if options.photos is not None and not options.photo_share:
@@ -278,7 +285,8 @@ def _recipe(options: VsrTraining, config: dict[str, Any], data, settings: dict[s
     from restore_cli.training.vsr import VsrRecipe
 
     return VsrRecipe(config, data.sampler, data.held, settings, metadata, stage=options.stage,
-                     flow_factor=options.flow_lr / options.lr, workers=options.workers)
+                     flow_weight=options.flow_weight, flow_factor=options.flow_lr / options.lr,
+                     workers=options.workers)
 
 
 def _tell_baseline(recipe, options: VsrTraining, console: Console) -> None:

@@ -16,6 +16,7 @@ from restore_cli.training.datasets.films import Held, VideoBatch
 from restore_cli.training.datasets.prefetch import Prefetcher
 from restore_cli.training.datasets.samplers import Sampler
 from restore_cli.training.n2v import fresh
+from restore_cli.training.vsr_losses import end_point
 from restore_cli.weights.files import Weights, write
 
 STAGES = ("self", "supervised")
@@ -34,6 +35,8 @@ class VsrRecipe:
         stage: "self", the published losses, whose targets are the given frames (Self-Blind-VSR,
             section 3.3); or "supervised", the L1 distance from the large frame, which leaves the
             kernel network as it is.
+        flow_weight: of the mean end-point error of the flows, in pixels of the frames, where a
+            batch tells the truth about them; for "supervised".
         flow_factor: what the flow network's learning rate is multiplied by; 0.01 as published, 0
             leaves it as it is.
         workers: threads that prepare batches.
@@ -41,7 +44,7 @@ class VsrRecipe:
 
     def __init__(self, config: dict[str, Any], sampler: Sampler, held: Sequence[Held],
                  settings: dict[str, Any], facts: dict[str, str], *, stage: str = "self",
-                 flow_factor: float = 0.01, workers: int = 1):
+                 flow_weight: float = 0.0, flow_factor: float = 0.01, workers: int = 1):
         self.network = fresh(shapes.NAME, config, settings["seed"])
         self.settings = settings
         keys = self.network.state_dict()
@@ -49,6 +52,7 @@ class VsrRecipe:
         fixed = [FLOW_KEYS] * (flow_factor == 0) + [KERNEL_KEYS] * (stage == "supervised")
         self.frozen = frozenset(key for key in keys if key.startswith(tuple(fixed)))
         self._config, self._facts, self._stage = config, facts, stage
+        self._flow_weight = flow_weight
         self._sampler, self._held, self._workers = sampler, list(held), workers
 
     def batches(self, start: int) -> Iterator[VideoBatch]:
@@ -59,7 +63,12 @@ class VsrRecipe:
         """The loss of one batch."""
         frames = jt.array(batch.frames)
         if self._stage == "supervised":
-            return (self.network(frames) - jt.array(batch.large)).abs().mean()
+            made, flows = self.network.with_flows(frames)
+            loss = (made - jt.array(batch.large)).abs().mean()
+            if self._flow_weight and batch.flows is not None:
+                error = jt.stack(flows, dim=1) - jt.array(batch.flows)
+                loss = loss + self._flow_weight * end_point(error, 2).mean()
+            return loss
         return total(losses(self.network, frames))
 
     def validate(self) -> dict[str, float]:

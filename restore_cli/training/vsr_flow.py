@@ -17,12 +17,12 @@ from restore_cli.training.datasets.moving_samples import FlowBatch
 from restore_cli.training.datasets.prefetch import Prefetcher
 from restore_cli.training.datasets.samplers import Sampler
 from restore_cli.training.n2v import fresh
+from restore_cli.training.vsr_losses import end_point
 from restore_cli.weights.files import Weights, write
 
 WEIGHTS = (1.28, 0.64, 0.32, 0.32, 0.32)
 """Weights of the levels' losses, finest first: equation 1's alpha (0.005 to 0.32), which belong to
 sums over pixels, times the number of a level's pixels to one of the coarsest level."""
-_TINY = 1e-8  # under the root, whose slope at 0 has no end
 
 
 class FlowRecipe:
@@ -56,12 +56,12 @@ class FlowRecipe:
         target = _scaled(jt.array(batch.flow))
         loss = jt.zeros(1)
         for weight, flow in zip(WEIGHTS, decode_all(self.network, first, second), strict=True):
-            loss = loss + weight * _distance(flow - _averaged(target, flow.shape[2])).mean()
+            loss = loss + weight * end_point(flow - _averaged(target, flow.shape[2])).mean()
         return loss
 
     def validate(self) -> dict[str, float]:
         """``epe``: mean end-point error on the fixed pairs in pixels; lower is better."""
-        found = [float(_distance(self.network(jt.array(one.first), jt.array(one.second))
+        found = [float(end_point(self.network(jt.array(one.first), jt.array(one.second))
                                  - jt.array(one.flow)).mean().item()) for one in self._held]
         return {"epe": float(np.mean(found))} if found else {}
 
@@ -103,8 +103,3 @@ def _averaged(flow: jt.Var, rows: int) -> jt.Var:
     count, parts, height, width = flow.shape
     step = height // rows
     return flow.reshape(count, parts, rows, step, width // step, step).mean(dims=(3, 5))
-
-
-def _distance(difference: jt.Var) -> jt.Var:
-    """(N, 2, H, W) to its length, (N, H, W)."""
-    return jt.sqrt(difference.sqr().sum(dim=1) + _TINY)

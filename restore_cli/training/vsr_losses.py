@@ -16,6 +16,7 @@ BOUNDARIES, SPARSE, CENTRE = 0.5, 0.04, 1.0
 """Weights of the three kernel losses; both L1 losses weigh 1."""
 
 _SIGMA, _STRENGTH, _FREE = 13.0, 30.0, 2
+_TINY = 1e-8  # under the root, whose slope at 0 has no end
 
 
 def penalty_mask(size: int = 13) -> np.ndarray:
@@ -107,3 +108,12 @@ def _check(kernel: jt.Var) -> int:
     if len(shape) != 4 or shape[1] != 1 or shape[2] != shape[3] or shape[2] % 2 == 0:
         raise ShapeError("kernel", "(B, 1, K, K) with K odd", shape)
     return shape[2]
+
+
+def end_point(difference: jt.Var, dim: int = 1) -> jt.Var:
+    """How far flows end from where they should.
+
+    Args:
+        difference: of two flows; x and y along `dim`, which goes.
+    """
+    return jt.sqrt(difference.sqr().sum(dim=dim) + _TINY)

@@ -124,6 +124,8 @@ def test_the_compact_model_is_at_most_six_megabytes_in_half_precision():
     ({}, "no training data"),
     ({"data": ["x"], "on": "y"}, "either --data or --on"),
     ({"data": ["x"], "noise": 2.0}, "--noise"),
+    ({"data": ["synthetic"], "flow_weight": 1.0}, "--flow-weight"),
+    ({"data": ["x"], "flow_weight": 1.0, "stage": "supervised"}, "--flow-weight"),
     ({"on": "y", "init": "w", "stage": "supervised"}, "nobody knows"),
     ({"data": ["x"], "stage": "flow"}, "motion that is known"),
     ({"data": ["synthetic"], "stage": "flow", "flow_lr": 1e-6}, "--flow-lr"),

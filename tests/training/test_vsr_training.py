@@ -230,8 +230,8 @@ def test_samples_of_clips_are_blurred_crops(mode):
     windows = film_clips.Windows([clip(frames)], 64)
     assert len(windows) == 3
     source = FilmSamples(windows, 5, patch=16, mode=mode)
-    small, large = source.sample(0)
-    assert small.shape == (5, 3, 16, 16) and large.shape == (3, 64, 64)
+    small, large, flows = source.sample(0)
+    assert small.shape == (5, 3, 16, 16) and large.shape == (3, 64, 64) and flows is None
     assert small.dtype == large.dtype == np.float32
     assert not np.array_equal(np.rint(small * 255), small * 255), "training frames are not rounded"
     # The small frame lies on every 4th pixel of the large one: nearer than on any other phase.
@@ -261,7 +261,7 @@ def test_flips_and_turns_are_the_same_for_all_frames():
     source = FilmSamples(film_clips.Windows([clip(frames)], 48), 1, patch=48, mode=None)
     directions = set()
     for draw in range(12):
-        small, _ = source.sample(draw)
+        small = source.sample(draw)[0]
         one, two = small[1][:, 4:-4, 4:-4], small[2]
         hits = [(y, x) for y, x in ((0, 2), (0, -2), (2, 0), (-2, 0))
                 if np.array_equal(one, two[:, 4 + y:44 + y, 4 + x:44 + x])]
@@ -304,10 +304,11 @@ def test_held_windows_are_scored_against_the_truth():
 def test_scenes_as_samples():
     pictures = ArraySource(texture(3, 80, 80))
     source = moving_samples.SceneSamples(pictures, 0, patch=16, mode="realistic")
-    small, large = source.sample(0)
+    small, large, flows = source.sample(0)
     assert small.shape == (5, 3, 16, 16) and large.shape == (3, 64, 64)
+    assert flows.shape == (4, 2, 16, 16) and np.abs(flows).max() > 0.1
     again, other = source.sample(32), source.sample(128)  # of the same scene, and of the next
-    sides = [np.sort(large.ravel()) for _, large in (source.sample(0), again, other)]
+    sides = [np.sort(one[1].ravel()) for one in (source.sample(0), again, other)]
     assert np.array_equal(sides[0], sides[1]) and not np.array_equal(sides[0], sides[2])
     assert not np.array_equal(small, again[0])
     assert np.array_equal(source.sample(0)[0], small)
@@ -318,11 +319,52 @@ def test_scenes_as_samples():
         moving_samples.SceneSamples(pictures, 0, patch=16, mode="box")
 
 
+def test_flows_are_turned_with_their_frames():
+    """Sampling a turned frame at its turned flow gives the turned middle frame."""
+    from scipy.ndimage import map_coordinates
+
+    from restore_cli.training.datasets.moving import MovingScenes
+
+    grain = np.random.default_rng(1).normal(size=(96, 96, 3))
+    smooth = blur.blurred(grain, np.ones((5, 5)) / 25)
+    picture = np.uint8((128 + 300 * smooth).clip(0, 255))
+    scene = MovingScenes(ArraySource([picture]), (64, 64), 5, speed=6.0, things=0).scene(0, 3)
+    frames, flow = scene.frames(), scene.flow(2, 3)
+    assert np.abs(flow).max() > 0.3
+    for number in range(8):
+        how = [bool(number & bit) for bit in (1, 2, 4)]
+        first, second = (films.turned(frames[i], *how).astype(float) for i in (2, 3))
+        x, y = films.turned_flow(flow, *how)
+        rows, columns = np.mgrid[:64, :64]
+        errors = []
+        for sign in (1, -1):
+            found = map_coordinates(second[..., 1], [rows + sign * y, columns + sign * x], order=1)
+            errors.append(np.abs(found - first[..., 1])[12:-12, 12:-12].mean())
+        assert errors[0] < 0.5 * errors[1], how
+
+
+def test_known_flows_are_part_of_the_loss(engine):
+    import jittor as jt
+
+    rng = np.random.default_rng(2)
+    batch = VideoBatch(rng.random((1, 5, 3, 16, 16), np.float32),
+                       rng.random((1, 3, 64, 64), np.float32))
+    made = recipe(TINY, None, stage="supervised", flow_weight=0.5)
+    _, flows = made.network.with_flows(jt.array(batch.frames))
+    found = np.stack([flow.numpy() for flow in flows], 1)
+    away = found + np.float32([3, 4]).reshape(1, 1, 2, 1, 1)
+    told = [VideoBatch(batch.frames, batch.large, one) for one in (away, found, None)]
+    losses = [float(made.loss(one).item()) for one in told]
+    assert losses[0] - losses[2] == pytest.approx(2.5, rel=1e-4)
+    assert losses[1] - losses[2] == pytest.approx(0, abs=1e-3)
+
+
 def test_noise_in_half_of_the_samples():
     class Gray:
         def sample(self, draw):
             del draw
-            return np.full((5, 3, 32, 32), 0.5, np.float32), np.full((3, 128, 128), 0.5, np.float32)
+            return (np.full((5, 3, 32, 32), 0.5, np.float32),
+                    np.full((3, 128, 128), 0.5, np.float32), None)
 
     batches = [VideoSampler(Gray(), 8, noise=5.0, seed=2).batch(step) for step in range(20)]
     sigmas = np.concatenate([batch.frames.std(axis=(1, 2, 3, 4)) for batch in batches]) * 255

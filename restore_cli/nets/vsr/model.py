@@ -81,12 +81,16 @@ class Vsr(Network):
         return self._config["n_sequence"] // 2
 
     def execute(self, frames):
+        return self.with_flows(frames)[0]
+
+    def with_flows(self, frames) -> tuple[jt.Var, list[jt.Var]]:
+        """What the network makes of frames, and the `flows` it found on the way."""
         self._check(frames)
         features = self.features(frames.reshape(-1, *frames.shape[2:]))
         features = features.reshape(*frames.shape[:2], *features.shape[1:])
         flows = self.flows(frames)
         fused = self.fuse([features[:, i] for i in range(frames.shape[1])], flows)
-        return self.reconstruct(fused, frames[:, self.centre])
+        return self.reconstruct(fused, frames[:, self.centre]), flows
 
     def flow(self, first, second):
         """Flow (N, 2, H, W) from `first` to `second`, (N, 3, H, W) each: where in `second` a

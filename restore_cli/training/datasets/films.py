@@ -25,10 +25,13 @@ class VideoBatch:
     Attributes:
         frames: float32 (N, T, 3, h, w), nominally [0, 1], neither rounded nor clipped.
         large: float32 (N, 3, H, W), the truth of the middle frame; None where nobody knows it.
+        flows: float32 (N, T - 1, 2, h, w), where the middle frame's pixels are in each of the
+            others, in pixels along x and y; None where nobody knows it.
     """
 
     frames: np.ndarray
     large: np.ndarray | None
+    flows: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,13 @@ class Held:
         return np.moveaxis(video_baseline.enlarge(middle, blur.SCALE), -1, 0)
 
 
-class Sample(Protocol):
-    """Makes one training sample: frames (T, 3, h, w) and the middle one's truth or None."""
+Parts = tuple[np.ndarray, "np.ndarray | None", "np.ndarray | None"]
 
-    def sample(self, draw: int) -> tuple[np.ndarray, np.ndarray | None]: ...
+
+class Sample(Protocol):
+    """Makes one training sample: frames, truth and flows, as a `VideoBatch` has them."""
+
+    def sample(self, draw: int) -> Parts: ...
 
 
 class VideoSampler:
@@ -83,14 +89,14 @@ class VideoSampler:
     def batch(self, step: int) -> VideoBatch:
         """The batch of step `step` (from 0)."""
         made = [self._source.sample(step * self._size + slot) for slot in range(self._size)]
-        large = None if made[0][1] is None else np.stack([one[1] for one in made])
-        frames = np.stack([one[0] for one in made])
+        frames, large, flows = (None if any(part is None for part in parts) else np.stack(parts)
+                                for parts in zip(*made, strict=True))
         if self._noise:
             rng = np.random.default_rng([self._seed, 0x401, step])
             sigma = rng.uniform(-self._noise, self._noise, self._size).clip(0)
             frames += rng.standard_normal(frames.shape, np.float32) * np.float32(
                 sigma.reshape(-1, 1, 1, 1, 1))
-        return VideoBatch(frames, large)
+        return VideoBatch(frames, large, flows)
 
 
 class FilmSamples:
@@ -116,7 +122,7 @@ class FilmSamples:
         self._windows, self._seed, self._mode = windows, seed, mode
         self._side = patch if mode is None else patch * blur.SCALE
 
-    def sample(self, draw: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def sample(self, draw: int) -> Parts:
         """Sample number `draw` of the run; see `Sample`."""
         rng = np.random.default_rng([self._seed, 0xF11, draw])
         frames = self._windows.window(self._windows.pick(self._seed, draw))
@@ -124,9 +130,9 @@ class FilmSamples:
         flips = rng.random(3) < 0.5
         crops = [turned(crop, *flips) for crop in crops]
         if self._mode is None:
-            return np.stack([planes(crop) for crop in crops]), None
+            return np.stack([planes(crop) for crop in crops]), None, None
         kernel = blur_kernels.training_kernel(self._mode, rng)
-        return made_small(crops, kernel)
+        return (*made_small(crops, kernel), None)
 
     def _crop(self, frames: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
         side = self._side
@@ -168,7 +174,7 @@ def held(frames: list[np.ndarray], mode: str, rng: np.random.Generator) -> Held:
 
 
 def made_small(frames: list[np.ndarray], kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Blurred frames, every 4th pixel, and the middle large one; see `Sample`."""
+    """Blurred frames, every 4th pixel, and the middle large one; see `VideoBatch`."""
     white = np.iinfo(frames[0].dtype).max
     small = np.stack([blur.blurred(frame, kernel, blur.SCALE) for frame in frames]) / white
     return (np.ascontiguousarray(np.moveaxis(small, -1, 1), dtype=np.float32),
@@ -192,6 +198,15 @@ def turned(frame: np.ndarray, columns: bool, rows: bool, quarter: bool) -> np.nd
     return np.rot90(frame) if quarter else frame
 
 
+def turned_flow(flow: np.ndarray, columns: bool, rows: bool, quarter: bool) -> np.ndarray:
+    """The flow (2, H, W) between frames that are `turned` so."""
+    x, y = (turned(part, columns, rows, False) for part in flow)
+    x, y = -x if columns else x, -y if rows else y
+    if quarter:  # anticlockwise: what went right goes up
+        x, y = np.rot90(y), -np.rot90(x)
+    return np.stack([x, y])
+
+
 class MixedSamples:
     """Samples of several kinds, each as often as its weight says.
 
@@ -205,7 +220,7 @@ class MixedSamples:
         weights = np.array([weight for _, weight in parts], np.float64)
         self._limits = np.cumsum(weights / weights.sum())
 
-    def sample(self, draw: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def sample(self, draw: int) -> Parts:
         """Sample number `draw` of the run."""
         where = np.random.default_rng([self._seed, 0x313, draw]).random()
         part = int(np.searchsorted(self._limits, where, side="right"))

@@ -38,27 +38,34 @@ class SceneSamples:
         if mode not in films.MODES:
             raise UsageError(f"unknown --blur '{mode}'", hint="Use gaussian or realistic")
         self._scenes, self._seed, self._mode = scenes(pictures, patch), seed, mode
-        self._frames = lru_cache(_BLOCK)(self._paint)  # of a block, and each once
+        self._painted = lru_cache(_BLOCK)(self._paint)  # of a block, and each once
 
     def sample(self, draw: int) -> tuple[np.ndarray, np.ndarray]:
         """Sample number `draw` of the run."""
         rng = np.random.default_rng([self._seed, 0x5CE, draw])
         block, place = divmod(draw, _BLOCK * REUSE)
-        frames = self._frames(block * _BLOCK + place % _BLOCK)
+        frames, flows = self._painted(block * _BLOCK + place % _BLOCK)
         flips = rng.random(3) < 0.5
         frames = [films.turned(frame, *flips) for frame in frames]
+        # On phase 0 of the turned frames, which is another one of the frames themselves.
+        step = slice(None, None, blur.SCALE)
+        flows = [films.turned_flow(flow, *flips)[:, step, step] / blur.SCALE for flow in flows]
         if rng.random() < 0.5:
             frames.reverse()
-        return films.made_small(frames, blur_kernels.training_kernel(self._mode, rng))
+            flows.reverse()
+        return (*films.made_small(frames, blur_kernels.training_kernel(self._mode, rng)),
+                np.stack(flows))
 
     def held(self, count: int) -> list[Held]:
         """The first `count` scenes of the seed, to validate on."""
-        return [films.held(list(self._paint(number)), self._mode,
+        return [films.held(list(self._scenes.scene(self._seed, number).frames()), self._mode,
                            np.random.default_rng([self._seed, 0x7E57, number]))
                 for number in range(count)]
 
-    def _paint(self, number: int) -> np.ndarray:
-        return self._scenes.scene(self._seed, number).frames()
+    def _paint(self, number: int) -> tuple[np.ndarray, list[np.ndarray]]:
+        scene = self._scenes.scene(self._seed, number)
+        return scene.frames(), [scene.flow(_MIDDLE, other) for other in range(LENGTH)
+                                if other != _MIDDLE]
 
 
 def scenes(pictures: ImageSource, patch: int) -> MovingScenes:
