@@ -33,9 +33,19 @@ def network(tmp_path_factory):
     return small.weights(tmp_path_factory.mktemp("vsr-weights"))
 
 
+@pytest.fixture(scope="module")
+def loaded(network):
+    """Read and built once for all runs; those of other files read their own."""
+    from restore_cli.jobs import vsr_network
+
+    return vsr_network.load(network, device="cpu")
+
+
 @pytest.fixture
-def vsr(tmp_path, monkeypatch, network):
+def vsr(tmp_path, monkeypatch, network, loaded):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("restore_cli.jobs.vsr_network.load", lambda *_, **__: loaded)
+    monkeypatch.setattr("restore_cli.jobs.vsr_film.Film._warm_up", lambda self: None)
 
     def go(*arguments, stdin=b""):
         console = Console(io.BytesIO(stdin), io.BytesIO(), io.StringIO(), environ={})
