@@ -131,19 +131,14 @@ class Interrupted(Report):
 def test_an_interrupt_lets_all_processes_clean_up(go):
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        go("wait never", "text", "text", report=Interrupted)
+        go("wait never", "wait never.awaited", "text", report=Interrupted)
     assert time.monotonic() - begun < 15  # nobody waited for what never comes
     assert "cleaned up" in go.console.stderr.getvalue()
     assert "0.txt" not in outputs() and all(name.endswith(".txt") for name in outputs())
 
 
-class Terminating(Report):
-    def done(self, item, facts, seconds):
-        raise Terminated
-
-
 def test_a_second_signal_ends_them_at_once(go, monkeypatch):
-    """The clean-up is cut short by another signal: no process outlives the run."""
+    """One process does not hear of the first; none outlives the run."""
     from restore_cli.pipeline import crew
 
     begun = []
@@ -153,10 +148,16 @@ def test_a_second_signal_ends_them_at_once(go, monkeypatch):
         begun.append(start(*arguments, **options))
         return begun[-1]
 
+    def signalled(console, message):
+        if message == "does not hear":
+            raise Terminated
+
     monkeypatch.setattr(crew.subprocess, "Popen", note)
+    monkeypatch.setattr(Console, "info", signalled)
     with pytest.raises(Terminated):
-        go("wait never", "text", *["text"] * 4, report=Terminating)
+        go("deaf", "wait deaf", "text", report=Interrupted)
     assert len(begun) == 2 and all(one.poll() is not None for one in begun)
+    assert -signal.SIGKILL in [one.returncode for one in begun]
 
 
 def test_a_worker_whose_run_is_gone_stops(tmp_path):

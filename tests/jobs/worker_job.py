@@ -39,10 +39,18 @@ def compute(item, text, console):
     if verb == "wait":  # for a file
         try:
             console.info("waiting")
+            Path(f"{rest}.awaited").touch()
             wait(rest)
         except BaseException:
             console.info("cleaned up")
             raise
+    elif verb == "deaf":  # goes on whatever it is told
+        try:
+            Path("deaf").touch()
+            wait("never")
+        except BaseException:
+            console.info("does not hear")
+            wait("never")
     elif verb == "touch":
         Path(rest).touch()
     elif verb == "refuse":
