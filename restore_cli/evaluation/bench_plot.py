@@ -12,6 +12,7 @@ from restore_cli.evaluation import plots
 # Okabe and Ito's palette: told apart by colour-blind readers and in grey print.
 _COLOURS = {"network": "#0072B2", "same arithmetic": "#009E73", "file to file": "#E69F00",
             "training": "#CC79A7"}
+_MEANING = {"network": "algorithm and engine", "same arithmetic": "engine alone"}
 _LINE = 0.32  # inches a row
 
 
@@ -47,7 +48,8 @@ def draw(bars: Sequence[Bar], target: Path, title: str) -> Path:
     names: list[str] = []
     places: list[float] = []
     y, group, named = 0.0, None, set()
-    room = 0.08 * max(max(*bar.ratios, bar.target or 0) for bar in bars)  # of a number
+    widest = max(max(*bar.ratios, bar.target or 0) for bar in bars)
+    room = 0.08 * widest  # of a number
     for bar in bars:
         if bar.group != group:
             group = bar.group
@@ -56,7 +58,7 @@ def draw(bars: Sequence[Bar], target: Path, title: str) -> Path:
             y += 1
         middle = statistics.median(bar.ratios)
         axes.barh(y, middle, 0.7, color=_COLOURS[bar.kind],
-                  label=None if bar.kind in named else bar.kind)
+                  label=None if bar.kind in named else _MEANING.get(bar.kind, bar.kind))
         named.add(bar.kind)
         axes.plot([min(bar.ratios), max(bar.ratios)], [y, y], color="black", linewidth=1.0,
                   marker="|", markersize=5, label=None if "spread" in named
@@ -77,8 +79,7 @@ def draw(bars: Sequence[Bar], target: Path, title: str) -> Path:
     axes.axvline(1, color="#666666", linewidth=0.9)
     axes.set_yticks(places, names, fontsize=8)
     axes.set_ylim(y - 0.4, -0.6)
-    axes.set_xlim(left=0)
-    axes.margins(x=0.12)
+    axes.set_xlim(0, 1.12 * widest)
     axes.set_xlabel("PyTorch's time / ours (right of the line we are faster)")
     axes.set_title(title, fontsize=9)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3,
