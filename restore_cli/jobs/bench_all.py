@@ -113,7 +113,8 @@ def _one(bench: Bench, table: Table, console: Console) -> ExitStatus:
             console.info("".join(traceback.format_exception(error)).rstrip())
         known = isinstance(error, (RestoreError, OSError, MemoryError))
         why = str(error) if known else f"unexpected {type(error).__name__}: {error}"
-        table.failures.append((bench.system, bench.network, why or type(error).__name__))
+        why = " ".join(why.split()) or type(error).__name__
+        table.failures.append((bench.system, bench.network, why))
         console.error(f"{bench.system}, {bench.network}: {why}")
         return ExitStatus.SOME_FAILED if known else ExitStatus.BUG
     table.rows += found

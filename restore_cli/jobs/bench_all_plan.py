@@ -96,7 +96,7 @@ def benches(systems: tuple[str, ...], size: str, common: Common, folder: Path) -
 def _upscale(what: Mapping[str, Any], common: Common, folder: Path) -> list[Bench]:
     def bench(network: str, size: tuple[int, int], parts: tuple[str, ...], arch: str,
               config: dict[str, Any], targets: dict[str, float], model: str | None = None,
-              same: tuple[str, ...] = (), blocked: bool = True) -> Bench:
+              same: tuple[str, ...] = (), blocked: bool = True, scale: int = _SCALE) -> Bench:
         def run(console: Console) -> ExitStatus:
             from restore_cli.jobs import bench
             from restore_cli.weights import files
@@ -106,12 +106,12 @@ def _upscale(what: Mapping[str, Any], common: Common, folder: Path) -> list[Benc
                 weights = folder / "weights.safetensors"
                 files.write(weights, bench.random_weights(arch, config))
             return bench.run(bench.BenchRequest(
-                size=size, scale=_SCALE, parts=parts, model=model, random=model is not None,
+                size=size, scale=scale, parts=parts, model=model, random=model is not None,
                 weights=None if weights is None else str(weights), **common.options()), console)
 
         name, args = config["encoder_spec"]["name"], config["encoder_spec"]["args"]
         encoder = flops.per_pixel(name, args) * math.prod(size)
-        decoder = flops.decoder(arch, config, _SCALE) * math.prod(size) * _SCALE**2
+        decoder = flops.decoder(arch, config, scale) * math.prod(size) * scale**2
         macs = {"encoder": encoder, "network": encoder + decoder}
         return Bench("upscale", network, "", _shown(size), run, macs, targets, frozenset(same),
                      blocked)
@@ -123,7 +123,7 @@ def _upscale(what: Mapping[str, Any], common: Common, folder: Path) -> list[Benc
 
     return [
         bench("EDSR-baseline trunk", what["trunk"], ("encoder",), "liif", liif("edsr-baseline"),
-              {"encoder": 2.2}, "edsr-baseline-liif", ("encoder",)),
+              {"encoder": 2.2}, "edsr-baseline-liif", ("encoder",), scale=1),
         bench(f"EDSR-baseline-LIIF x{_SCALE}", what["liif"], ("network", "pipeline"), "liif",
               liif("edsr-baseline"), {"network": 3.0}, "edsr-baseline-liif"),
         bench(f"RDN-LIIF x{_SCALE}", what["rdn"], ("network",), "liif", liif("rdn"),
