@@ -47,7 +47,7 @@ def find(folder: Path, label: str, restored: Path | None = None) -> list[Clip]:
             raise InputError(f"has no folder {part.name}", path=folder,
                              hint=f"A set has {HIGH} and {LOW}, as 'restore degrade vsr' makes "
                                   "them; a single clip is given with --low and --high")
-    if _has_frames(low):
+    if frames.are_in(low):
         return [Clip(label, label, low, high, restored)]
     try:
         names = [sorted(one.name for one in part.iterdir()
@@ -61,11 +61,3 @@ def find(folder: Path, label: str, restored: Path | None = None) -> list[Clip]:
         raise InputError("has no clips", path=low)
     return [Clip(label, name, low / name, high / name, restored / name if restored else None)
             for name in names[0]]
-
-
-def _has_frames(folder: Path) -> bool:
-    try:
-        frames.listed(folder)
-    except InputError:
-        return False
-    return True

@@ -14,7 +14,6 @@ from restore_cli.evaluation import plots, video_metrics
 from restore_cli.evaluation.plots import Bar, Words
 from restore_cli.evaluation.report import columns, decibels, finite, signed
 from restore_cli.evaluation.video_metrics import ClipScore
-from restore_cli.media.atomic import atomic_path
 
 CSV_COLUMNS = ("data", "clip", "frame", "psnr", "ssim", "bicubic_psnr", "bicubic_ssim")
 NAMES = ("psnr.png", "frames.png", "time.png")
@@ -126,14 +125,14 @@ def plot(results: Sequence[VideoResult], folder: Path, model: str) -> list[Path]
                 one.model.mean[0] if one.model else None) for one in results]
     words = Words("bicubic", model, "RGB, border 4", "PSNR of bicubic (dB)")
     drawn = plots.draw(bars, [], folder, words)
-    drawn.append(_save(_trend(results, model), folder / NAMES[1]))
+    drawn.append(plots.save(_trend(results, model), folder / NAMES[1]))
     if any(one.model for one in results):
-        drawn.append(_save(_time(results), folder / NAMES[2]))
+        drawn.append(plots.save(_time(results), folder / NAMES[2]))
     return drawn
 
 
 def _trend(results: Sequence[VideoResult], model: str):
-    figure = _figure(7.0, 1.2 + 2.2 * len(results))
+    figure = plots.blank(7.0, 1.2 + 2.2 * len(results))
     axes = figure.subplots(len(results), 1, squeeze=False)[:, 0]
     for one, axis in zip(results, axes, strict=True):
         series = [(one.baseline, "bicubic", _COLORS[1])]
@@ -152,7 +151,7 @@ def _trend(results: Sequence[VideoResult], model: str):
 
 
 def _time(results: Sequence[VideoResult]):
-    figure = _figure(7.0, 1.4 + 0.5 * len(results))
+    figure = plots.blank(7.0, 1.4 + 0.5 * len(results))
     axis = figure.add_subplot()
     labels = [f"{one.data}: {one.name}" for one in results]
     left = [0.0] * len(results)
@@ -165,22 +164,6 @@ def _time(results: Sequence[VideoResult]):
     axis.legend(frameon=False, fontsize=8)
     axis.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def _figure(width: float, height: float):
-    # A Figure of its own, not pyplot: no window system, no global state.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure, target: Path) -> Path:
-    with atomic_path(target, overwrite=True) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")
-    return target
 
 
 def _rows(results: Sequence[VideoResult]) -> list[tuple[str, list[VideoResult]]]:

@@ -146,10 +146,7 @@ class Film(Output):
 
     def abandon(self) -> None:
         writer, self._writer = self._writer, None
-        if writer is not None:
-            stopped = KeyboardInterrupt()
-            with suppress(KeyboardInterrupt):
-                writer.__exit__(KeyboardInterrupt, stopped, None)
+        _stop(writer)
 
 
 class Pictures(Output):
@@ -222,7 +219,11 @@ class Pipe(Output):
 
     def abandon(self) -> None:
         writer, self._writer = self._writer, None
-        if writer is not None:
-            stopped = KeyboardInterrupt()
-            with suppress(KeyboardInterrupt):
-                writer.__exit__(KeyboardInterrupt, stopped, None)
+        _stop(writer)
+
+
+def _stop(writer: SegmentWriter | video.PipeWriter | None) -> None:
+    """Ends a writer as Ctrl-C does: nothing is left of what it had begun."""
+    if writer is not None:
+        with suppress(KeyboardInterrupt):
+            writer.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)

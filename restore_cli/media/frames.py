@@ -69,6 +69,15 @@ def listed(source: str | Path | Sequence[str | Path]) -> tuple[list[Path], tuple
     return _matching(path)
 
 
+def are_in(folder: Path) -> bool:
+    """Whether a folder is a film: it has pictures that can be its frames."""
+    try:
+        listed(folder)
+    except InputError:
+        return False
+    return True
+
+
 def _matching(pattern: Path) -> tuple[list[Path], tuple[str, ...]]:
     place = _PLACE.search(pattern.name)
     assert place is not None

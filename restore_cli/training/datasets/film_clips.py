@@ -206,20 +206,12 @@ def _places(place: Path) -> list[Path]:
     try:
         if (place / HIGH).is_dir():
             place = place / HIGH
-        if _has_frames(place):
+        if frames.are_in(place):
             return [place]
         return [entry for entry in sorted(place.iterdir()) if not entry.name.startswith(".") and (
-            _has_frames(entry) if entry.is_dir() else entry.suffix.lower() in EXTENSIONS)]
+            frames.are_in(entry) if entry.is_dir() else entry.suffix.lower() in EXTENSIONS)]
     except OSError as error:
         raise InputError(f"cannot be listed: {error.strerror}", path=place) from error
-
-
-def _has_frames(folder: Path) -> bool:
-    try:
-        frames.listed(folder)
-    except InputError:
-        return False
-    return True
 
 
 def _windows(clip: Clip) -> Iterator[tuple[int, ...]]:
