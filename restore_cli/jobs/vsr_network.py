@@ -37,20 +37,20 @@ class Loaded:
         """The network as `nets.vsr.quick.Quick`, made once; its weights must not change then."""
         import jittor as jt
 
-        from restore_cli.nets.ops import video
+        from restore_cli.nets.ops import chain
         from restore_cli.nets.vsr.quick import Quick
 
         with jt.no_grad():
-            if self._quick is None or self._quick.fused != video.usable():
+            if self._quick is None or self._quick.fused != chain.usable():
                 self._quick = Quick(self.network)
         return self._quick
 
     @property
     def fused(self) -> bool:
         """Whether residual blocks and the flow network's decoders run as CPU operators."""
-        from restore_cli.nets.ops import unet_operator, video
+        from restore_cli.nets.ops import chain, unet_operator
 
-        return self.config["n_feat"] % video.GROUP == 0 and unet_operator.available()
+        return self.config["n_feat"] % chain.GROUP == 0 and unet_operator.available()
 
 
 def find(model: str | None, weights: str | Path | None, console: Console) -> Path:

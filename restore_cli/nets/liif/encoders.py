@@ -14,7 +14,7 @@ from jittor import nn
 
 from restore_cli.nets.base import Lambda, Network, conv, expect
 from restore_cli.nets.liif import shapes
-from restore_cli.nets.ops import residual_trunk
+from restore_cli.nets.ops import residual_trunk, trunks
 
 
 class MeanShift(nn.Module):
@@ -40,6 +40,11 @@ class ResBlock(nn.Module):
     def execute(self, x):
         change = self.body(x)
         return x + (change if self._scale == 1 else change * self._scale)
+
+    def layers(self) -> list[nn.Conv]:
+        """As `trunks.residual` takes them."""
+        gate = self.body[3].conv_du if len(self.body) > 3 else ()
+        return [self.body[0], self.body[2], *list(gate)[::2]]
 
     def weights(self) -> list[jt.Var]:
         """Weights and biases for `residual_trunk.trunk`, the scale folded into the last two."""
@@ -72,6 +77,11 @@ class ResGroup(nn.Module):
         self.body = nn.Sequential(*[ResBlock(feats, 1, reduction) for _ in range(blocks)],
                                   conv(feats, feats))
 
+    def layers(self) -> list[nn.Conv]:
+        """As `trunks.residual` takes them."""
+        *blocks, last = self.body
+        return [*(layer for block in blocks for layer in block.layers()), last]
+
     def execute(self, x):
         return x + self.body(x)
 
@@ -99,15 +109,24 @@ class ResidualEncoder(Network):
             blocks = [ResBlock(feats, args["res_scale"]) for _ in range(args["n_resblocks"])]
         self.body = nn.Sequential(*blocks, conv(feats, feats))
         self._plain = name != "rcan"
+        self._scale = 1 if name == "rcan" else args["res_scale"]
         if not args["no_upsampling"]:
             self.tail = _tail(name, args)
         self._upsamples = not args["no_upsampling"]
 
     def execute(self, x):
         expect("x", x, "(N, 3, H, W)", None, 3, None, None)
-        x = self.head(x)
-        x = x + self._residual(x)
+        x = self._features(x)
         return self.tail(x) if self._upsamples else x
+
+    def _features(self, x):
+        head, (*parts, last) = self.head[0], self.body
+        if not (parts and trunks.usable(head.weight.shape[0])):
+            x = head(x)
+            return x + self._residual(x)
+        groups, blocks = (1, len(parts)) if self._plain else (len(parts), len(parts[0].body) - 1)
+        return trunks.residual(x, [head, *(layer for part in parts for layer in part.layers()),
+                                   last], groups, blocks, not self._plain, self._scale)
 
     def _residual(self, x):
         *blocks, last = self.body
@@ -136,6 +155,10 @@ class DenseBlock(nn.Module):
                                      for i in range(layers)])
         self.LFF = conv(base + layers * growth, base, 1)
 
+    def layers(self) -> list[nn.Conv]:
+        """As `trunks.dense` takes them."""
+        return [*(layer.conv[0] for layer in self.convs), self.LFF]
+
     def execute(self, x):
         return self.LFF(self.convs(x)) + x
 
@@ -147,6 +170,7 @@ class RDN(Network):
         super().__init__()
         base, kernel = args["G0"], args["RDNkSize"]
         blocks, layers, growth = shapes.RDN_CONFIGS[args["RDNconfig"]]
+        self._kernel, self._widths = kernel, (base, growth)
         self.SFENet1 = conv(3, base, kernel)
         self.SFENet2 = conv(base, base, kernel)
         self.RDBs = nn.ModuleList([DenseBlock(base, growth, layers) for _ in range(blocks)])
@@ -161,13 +185,20 @@ class RDN(Network):
 
     def execute(self, x):
         expect("x", x, "(N, 3, H, W)", None, 3, None, None)
+        x = self._features(x)
+        return self.UPNet(x) if self._upsamples else x
+
+    def _features(self, x):
+        if self._kernel == 3 and trunks.usable(*self._widths):
+            blocks = [layer for block in self.RDBs for layer in block.layers()]
+            return trunks.dense(x, [self.SFENet1, self.SFENet2, *blocks, *self.GFF],
+                                blocks=len(self.RDBs), depth=len(self.RDBs[0].convs))
         shallow = self.SFENet1(x)
         x, outputs = self.SFENet2(shallow), []
         for block in self.RDBs:
             x = block(x)
             outputs.append(x)
-        x = self.GFF(jt.concat(outputs, dim=1)) + shallow
-        return self.UPNet(x) if self._upsamples else x
+        return self.GFF(jt.concat(outputs, dim=1)) + shallow
 
 
 class MLP(Network):

@@ -82,6 +82,18 @@ struct Map {
   }
 };
 
+// Memory to be freed.
+inline float* allocate(int64_t floats) {
+  void* made = nullptr;
+  const size_t size = floats * sizeof(float), huge = 1 << 21;
+  if (posix_memalign(&made, size < huge ? 64 : huge, size)) throw std::bad_alloc();
+#ifdef __linux__
+  // Transforms write 36 places at once, each in another page; large pages save a tenth.
+  if (size >= huge) madvise(made, size, MADV_HUGEPAGE);
+#endif
+  return (float*)made;
+}
+
 // Memory that is kept between calls while they need about as much.
 class Pool {
   float* base = nullptr;
@@ -94,14 +106,7 @@ class Pool {
     std::free(base);
     base = nullptr;
     room = 0;
-    void* made = nullptr;
-    const size_t size = floats * sizeof(float), huge = 1 << 21;
-    if (posix_memalign(&made, size < huge ? 64 : huge, size)) throw std::bad_alloc();
-#ifdef __linux__
-    // Transforms write 36 places at once, each in another page; large pages save a tenth.
-    if (size >= huge) madvise(made, size, MADV_HUGEPAGE);
-#endif
-    base = (float*)made;
+    base = allocate(floats);
     room = floats;
   }
   static int64_t rounded(int64_t floats) { return (floats + 15) / 16 * 16; }

@@ -1,7 +1,7 @@
 """The video network ready for a whole film: equal to `Vsr`, with all preparation done once.
 
 Weights are transformed and composed when it is made; it does not see later changes. Where the
-operators of `nets.ops.video` cannot run, the network's own parts do the work.
+operators of `nets.ops` cannot run, the network's own parts do the work.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import jittor as jt
 import numpy as np
 from jittor import nn
 
-from restore_cli.nets.ops import video
-from restore_cli.nets.ops.video import Layer, PackedFlow
+from restore_cli.nets.ops import chain, video
+from restore_cli.nets.ops.chain import Layer
+from restore_cli.nets.ops.video import PackedFlow
 from restore_cli.nets.vsr import borders, pwc, shapes, tail
 from restore_cli.nets.vsr.model import Vsr
 from restore_cli.nets.vsr.pwc import Pyramid
@@ -26,7 +27,7 @@ class Quick:
         network: with the weights to use.
 
     Attributes:
-        fused: the operators of `nets.ops.video` do the work.
+        fused: the operators of `nets.ops.chain` and `nets.ops.video` do the work.
     """
 
     def __init__(self, network: Vsr):
@@ -37,12 +38,12 @@ class Quick:
             ups, outs = ([(part.weight.numpy(), part.bias.numpy()) for part in layers]
                          for layers in network._tail_layers())
             self._borders = borders.Borders(ups, outs)
-            self.fused = video.usable()
+            self.fused = chain.usable()
             if not self.fused:
                 return
             frame = _layer(network.in_conv[0], [range(self._config["n_colors"])])
-            self._features = video.pack([frame, *_blocks(network.extra_feat, feat)])
-            self._body = video.pack([*_shares(network.fusion_conv[0], feat),
+            self._features = chain.pack([frame, *_blocks(network.extra_feat, feat)])
+            self._body = chain.pack([*_shares(network.fusion_conv[0], feat),
                                      *_blocks(network.recons_net, feat)])
             self._flow = pack_flow(network.flow_net.moduleNetwork, self._config)
 
@@ -55,7 +56,7 @@ class Quick:
         """As `Vsr.features`."""
         if not self.fused:
             return self._network.features(frame)
-        return video.chain([frame], self._features, self._config["n_feat"],
+        return chain.chain([frame], self._features, self._config["n_feat"],
                            self._config["extra_RBS"])
 
     def between(self, first: Pyramid, second: Sequence[Pyramid]) -> jt.Var:
@@ -72,7 +73,7 @@ class Quick:
         """Warped features (N, C, h, w) of a window to what the tail takes."""
         if not self.fused:
             return self._network.recons_net(self._network.combine(moved))
-        return video.chain(moved, self._body, self._config["n_feat"], self._config["recons_RBS"])
+        return chain.chain(moved, self._body, self._config["n_feat"], self._config["recons_RBS"])
 
     def detail(self, x: jt.Var, ends: tuple[bool, bool, bool, bool] = (True,) * 4) -> jt.Var:
         """As `Vsr.quick_tail`, by composed convolutions at the borders too."""
@@ -84,13 +85,13 @@ class Quick:
 
 
 def _layer(conv: nn.Conv, pieces: Sequence[Sequence[int]]) -> Layer:
-    return video.layer(conv.weight.numpy(), conv.bias.numpy(), pieces)
+    return chain.layer(conv.weight.numpy(), conv.bias.numpy(), pieces)
 
 
 def _shares(conv: nn.Conv, feat: range) -> list[Layer]:
     """The convolution of all frames' features, frame by frame; the first has the bias."""
     weight, bias = conv.weight.numpy(), conv.bias.numpy()
-    return [video.layer(weight[:, start:start + len(feat)], bias if not start else 0 * bias,
+    return [chain.layer(weight[:, start:start + len(feat)], bias if not start else 0 * bias,
                         [feat]) for start in range(0, weight.shape[1], len(feat))]
 
 
@@ -119,12 +120,12 @@ def pack_flow(network: pwc.FlowNetwork, config: dict) -> PackedFlow:
             ups.append(np.concatenate([finer.moduleUpflow.weight.numpy().ravel(),
                                        finer.moduleUpflow.bias.numpy()]))
             steps.append(finer._step)
-        layers.append(video.layer(weight, bias, pieces))
+        layers.append(chain.layer(weight, bias, pieces))
     for place, conv in enumerate(list(network.moduleRefiner.moduleMain)[::2]):
         layers.append(_layer(conv, pieces if not place else [range(conv.weight.shape[1])]))
     widths = [part for some in (dense, [*config["flow_refine"], 2], shapes.DILATIONS)
               for part in (len(some), *some)]
-    return PackedFlow(video.pack(layers), *(jt.array(part).stop_grad() for part in (
+    return PackedFlow(chain.pack(layers), *(jt.array(part).stop_grad() for part in (
         np.float32(ups), np.float32(steps), np.int32(widths))))
 
 

@@ -1,4 +1,4 @@
-"""The video network's operators against the layers they stand for."""
+"""Chains of layers as one operator against the layers they stand for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_chain_is_its_layers(engine, case):
     import jittor as jt
     from jittor import nn
 
-    from restore_cli.nets.ops import video
+    from restore_cli.nets.ops import chain
 
     maps, count, channels, height, width, features, blocks = case
     rng = np.random.default_rng(0)
@@ -40,31 +40,31 @@ def test_a_chain_is_its_layers(engine, case):
             (w1, b1), (w2, b2) = [tuple(map(jt.array, one)) for one in rest[2 * i:2 * i + 2]]
             hidden = nn.relu(nn.conv2d(expected, w1, b1, padding=1))
             expected = expected + nn.conv2d(hidden, w2, b2, padding=1)
-        packed = video.pack([
-            *(video.layer(*one, [range(channels)]) for one in first),
-            *(video.layer(*one, [range(features)]) for one in rest)])
-        _close(video.chain(given, packed, features, blocks).numpy(), expected.numpy())
+        packed = chain.pack([
+            *(chain.layer(*one, [range(channels)]) for one in first),
+            *(chain.layer(*one, [range(features)]) for one in rest)])
+        _close(chain.chain(given, packed, features, blocks).numpy(), expected.numpy())
 
 
 @pytest.mark.parametrize("name", ["RESTORE_FUSED", "RESTORE_WINOGRAD"])
 def test_switches(engine, monkeypatch, name):
     import jittor as jt
 
-    from restore_cli.nets.ops import video
+    from restore_cli.nets.ops import chain
 
     with jt.no_grad():
-        assert video.usable()
+        assert chain.usable()
         monkeypatch.setenv(name, "0")
-        assert not video.usable()
+        assert not chain.usable()
     monkeypatch.delenv(name)
-    assert not video.usable()  # gradients are wanted
+    assert not chain.usable()  # gradients are wanted
 
 
 def test_layers_are_padded():
-    from restore_cli.nets.ops import video
+    from restore_cli.nets.ops import chain
 
     weight = np.arange(2 * 3 * 9, dtype=np.float32).reshape(2, 3, 3, 3) + 1
-    made, bias = video.layer(weight, np.float32([1, 2]), [[2, 0], [1]])
+    made, bias = chain.layer(weight, np.float32([1, 2]), [[2, 0], [1]])
     assert made.shape == (16, 32, 3, 3) and bias.shape == (16,)
     np.testing.assert_array_equal(made[:2, [0, 1, 16]], weight[:, [2, 0, 1]])
     assert np.count_nonzero(made) == weight.size and bias.sum() == 3

@@ -1,0 +1,254 @@
+// Image encoders without gradients: residual blocks with or without channel attention (EDSR,
+// RCAN), and residual dense blocks (RDN). To be read after chain.cc.
+
+namespace restore_trunks {
+
+using namespace restore_chain;
+
+// A convolution as the network holds it: weight (outputs, inputs, side, side).
+struct Given {
+  const float *weight, *bias;
+  int64_t outputs, inputs;
+};
+
+// For pixels from `offset` on: the sum over channels k of from[k / LANES][k % LANES] * u[k][output],
+// added to what `start` gives.
+template <int pixels, int vectors, class Start>
+INLINE void mix(const std::vector<const float*>& from, int64_t offset, const float* u,
+                float* const* to, Start start) {
+  Vector sum[pixels][vectors];
+  for (int i = 0; i < pixels; i++)
+    for (int j = 0; j < vectors; j++) sum[i][j] = start(j, offset + i * LANES);
+  for (const float* block : from)
+    for (int k = 0; k < LANES; k++, u += vectors * LANES) {
+      Vector weight[vectors];
+      for (int j = 0; j < vectors; j++) weight[j] = load(u + j * LANES);
+      for (int i = 0; i < pixels; i++) {
+        const float value = block[offset + i * LANES + k];
+        for (int j = 0; j < vectors; j++) sum[i][j] += weight[j] * value;
+      }
+    }
+  for (int i = 0; i < pixels; i++)
+    for (int j = 0; j < vectors; j++) store(to[j] + offset + i * LANES, sum[i][j]);
+}
+
+// Network layers one after the other, and the memory they share. Weights are transformed when
+// their layer is due, all in one place: that takes about a percent of the layer's time, and it
+// saves the memory of all transformed weights and the question whether they are still right.
+class Layers : Series {
+  Arena& arena;
+  std::vector<Given> given;
+  size_t at = 0;
+  std::vector<float> plain;
+  float* u = nullptr;
+  int64_t u_room = 0;
+
+  void make_room(int64_t floats) {
+    if (floats > u_room) u = arena.floats(u_room = floats);
+  }
+
+ public:
+  Layers(Arena& memory, const std::vector<Given>& layers) : arena(memory), given(layers) {}
+
+  const Given& take() { return given[at++]; }
+
+  // out = rectified (in * next layer * factor) + added. What `in` has beyond the layer's inputs
+  // is zero.
+  void next(const std::vector<Map>& in, const Map& out, float slope, const Map* added = nullptr,
+            float factor = 1) {
+    const Given& layer = take();
+    const int64_t blocks = blocks_of(layer.inputs), inputs = blocks * LANES;
+    const float *weight = layer.weight, *bias = layer.bias;
+    if (factor != 1 || inputs != layer.inputs) {
+      plain.assign((inputs * 9 + 1) * layer.outputs, 0);
+      float* scaled = plain.data() + inputs * 9 * layer.outputs;
+      for (int64_t o = 0; o < layer.outputs; o++) {
+        for (int64_t k = 0; k < layer.inputs * 9; k++)
+          plain[o * inputs * 9 + k] = factor * weight[o * layer.inputs * 9 + k];
+        scaled[o] = factor * bias[o];
+      }
+      weight = plain.data();
+      bias = scaled;
+    }
+    make_room(weights_size(blocks, out.blocks));
+    transform_weights(weight, inputs, layer.outputs, false, u);
+    run(arena, in, u, bias, out, slope, added);
+  }
+
+  // out = in * (the layer's inputs from `first`, 1x1) + bias, if any, + added, which may be `out`.
+  void pointwise(const Given& layer, int64_t first, const std::vector<Map>& in, const Map& out,
+                 const float* bias, const Map* added) {
+    int64_t blocks = 0;
+    for (const Map& each : in) blocks += each.blocks;
+    make_room(blocks * out.blocks * LANES * LANES);
+#pragma omp parallel for schedule(static)
+    for (int64_t k = 0; k < blocks * LANES; k++)
+      for (int64_t o = 0; o < layer.outputs; o++)
+        u[weight_place(blocks, out.blocks, o / LANES, k) + o % LANES] =
+            layer.weight[o * layer.inputs + first + k];
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < out.count * out.height; row++) {
+      const int64_t n = row / out.height, y = row % out.height;
+      std::vector<const float*> from;
+      for (const Map& each : in)
+        for (int64_t block = 0; block < each.blocks; block++)
+          from.push_back(each.at(n, block, y, 0));
+      for_panels(out.blocks, [&](int64_t panel, auto vectors) {
+        constexpr int count = decltype(vectors)::value;
+        const float *place = u + panel * blocks * LANES * LANES, *more[count];
+        float* to[count];
+        for (int j = 0; j < count; j++) {
+          to[j] = out.at(n, panel + j, y, 0);
+          more[j] = added ? added->at(n, panel + j, y, 0) : nullptr;
+        }
+        const auto start = [&](int j, int64_t offset) {
+          const Vector zero = {}, given = bias ? load(bias + (panel + j) * LANES) : zero;
+          return added ? given + load(more[j] + offset) : given;
+        };
+        int64_t x = 0;
+        for (; x + ROWS <= out.width; x += ROWS)
+          mix<ROWS, count>(from, x * LANES, place, to, start);
+        for (; x + FEW_ROWS <= out.width; x += FEW_ROWS)
+          mix<FEW_ROWS, count>(from, x * LANES, place, to, start);
+        for (; x < out.width; x++) mix<1, count>(from, x * LANES, place, to, start);
+      });
+    }
+  }
+};
+
+// Images (count, channels, height, width), and how many channels their features have.
+struct Images {
+  const float* pixels;
+  int64_t count, channels, height, width, features;
+  Map map(Arena& arena) const { return arena.map(count, blocks_of(features), height, width); }
+  // Their map lies in `room`, which has more blocks.
+  Map framed(const Map& room) const {
+    Map made = room;
+    made.blocks = blocks_of(channels);
+    made.clear_frame();
+    for (int64_t n = 0; n < count; n++)
+      fill(made, n, pixels + n * channels * height * width, channels);
+    return made;
+  }
+  void give(const Map& map, float* out) const {
+    const int64_t size = features * height * width;
+    for (int64_t n = 0; n < count; n++) spill(map, n, out + n * size, features);
+  }
+};
+
+// out = added + change * gate, where the gate of a channel depends on all channels' means over
+// the image (RCAN, section 3.3).
+static void attend(const Map& change, const Given& squeeze, const Given& widen, const Map& added,
+                   const Map& out) {
+  const int64_t channels = squeeze.inputs;
+  std::vector<double> means(change.blocks * LANES), hidden(squeeze.outputs);
+  std::vector<float> gate(change.blocks * LANES);
+  for (int64_t n = 0; n < change.count; n++) {
+    std::vector<double> rows(change.height * means.size());
+#pragma omp parallel for schedule(static)
+    for (int64_t y = 0; y < change.height; y++)
+      for (int64_t block = 0; block < change.blocks; block++) {
+        Vector sum = {};
+        const float* pixel = change.at(n, block, y, 0);
+        for (int64_t x = 0; x < change.width; x++) sum += load(pixel + x * LANES);
+        for (int lane = 0; lane < LANES; lane++)
+          rows[y * means.size() + block * LANES + lane] = sum[lane];
+      }
+    std::fill(means.begin(), means.end(), 0);
+    for (size_t i = 0; i < rows.size(); i++) means[i % means.size()] += rows[i];
+    for (double& mean : means) mean /= change.height * change.width;
+    for (int64_t o = 0; o < squeeze.outputs; o++) {
+      double sum = squeeze.bias[o];
+      for (int64_t k = 0; k < channels; k++) sum += means[k] * squeeze.weight[o * channels + k];
+      hidden[o] = std::max(sum, 0.);
+    }
+    for (int64_t o = 0; o < channels; o++) {
+      double sum = widen.bias[o];
+      for (int64_t k = 0; k < squeeze.outputs; k++)
+        sum += hidden[k] * widen.weight[o * squeeze.outputs + k];
+      gate[o] = (float)(1 / (1 + std::exp(-sum)));
+    }
+#pragma omp parallel for schedule(static)
+    for (int64_t y = 0; y < change.height; y++)
+      for (int64_t block = 0; block < change.blocks; block++) {
+        const Vector factor = load(gate.data() + block * LANES);
+        const float *from = change.at(n, block, y, 0), *more = added.at(n, block, y, 0);
+        float* to = out.at(n, block, y, 0);
+        for (int64_t x = 0; x < change.width * LANES; x += LANES)
+          store(to + x, load(more + x) + factor * load(from + x));
+      }
+  }
+}
+
+// EDSR and RCAN: a first layer; groups of blocks, conv(relu(conv(x))) * factor + x, or attend();
+// a last layer to which the first one's output is added. In RCAN (`attention`) a group ends in a
+// layer to which the group's input is added.
+static void residual(const Images& images, const std::vector<Given>& given, int64_t groups,
+                     int64_t blocks, bool attention, float factor, float* out) {
+  Arena arena;
+  Layers layers(arena, given);
+  const Map first = images.map(arena), hidden = images.map(arena), x = images.map(arena);
+  Map change, start;
+  if (attention) {
+    change = images.map(arena);
+    start = images.map(arena);
+  }
+  layers.next({images.framed(hidden)}, first, 1);
+  hidden.clear_frame();
+  Map now = first;
+  for (int64_t group = 0; group < groups; group++) {
+    const Map begin = now;
+    for (int64_t block = 0; block < blocks; block++) {
+      layers.next({now}, hidden, 0);
+      if (attention) {
+        layers.next({hidden}, change, 1);
+        const Given& squeeze = layers.take();
+        attend(change, squeeze, layers.take(), now, x);
+      } else {
+        layers.next({hidden}, x, 1, &now, factor);
+      }
+      now = x;
+    }
+    if (attention) {
+      layers.next({now}, start, 1, &begin);
+      now = start;
+    }
+  }
+  layers.next({now}, hidden, 1, &first);
+  images.give(hidden, out);
+}
+
+// RDN (Zhang et al., CVPR 2018): two first layers; dense blocks, whose layers see the block's
+// input and all that the block has made, with a 1x1 layer and the input added; a 1x1 layer that
+// joins all blocks' outputs, as a running sum; a last layer and the first one's output.
+static void dense(const Images& images, const std::vector<Given>& given, int64_t blocks,
+                  int64_t depth, float* out) {
+  Arena arena;
+  Layers layers(arena, given);
+  const Map first = images.map(arena), sum = images.map(arena);
+  Map x = images.map(arena), next = images.map(arena);
+  const Given& joining = given[given.size() - 2];
+  std::vector<Map> made(depth, x);
+  for (Map& each : made)
+    each = arena.map(images.count, blocks_of(given[2].outputs), images.height, images.width);
+  layers.next({images.framed(sum)}, first, 1);
+  sum.clear_frame();
+  layers.next({first}, x, 1);
+  for (int64_t block = 0; block < blocks; block++) {
+    std::vector<Map> all{x};
+    for (const Map& each : made) {
+      layers.next(all, each, 0);
+      all.push_back(each);
+    }
+    const Given& fusion = layers.take();
+    layers.pointwise(fusion, 0, all, next, fusion.bias, &x);
+    std::swap(x, next);
+    layers.pointwise(joining, block * images.features, {x}, sum, block ? nullptr : joining.bias,
+                     block ? &sum : nullptr);
+  }
+  layers.take();
+  layers.next({sum}, next, 1, &first);
+  images.give(next, out);
+}
+
+}  // namespace restore_trunks
