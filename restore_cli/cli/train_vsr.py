@@ -70,6 +70,9 @@ def vsr(
     flow_weight: Annotated[float, typer.Option(
         help="With --stage supervised --data synthetic: weight of the flows' own error in pixels; "
         "published: 0.", rich_help_panel=RUN)] = 0.0,
+    kernel_weight: Annotated[float, typer.Option(
+        help="With --stage supervised: weight of the estimated kernels' L1 distance from the true "
+        "ones; published: 0.", rich_help_panel=RUN)] = 0.0,
     schedule: Annotated[Optional[str], typer.Option(
         help="halving (published: at 20, 40, 60 and 80 %), cosine or constant.",
         rich_help_panel=RUN)] = None,
@@ -117,8 +120,8 @@ def vsr(
         out=out, data=data or (), on=on, validation=validation, stage=stage, blur=blur,
         noise=noise, clip_frames=clip_frames, synthetic_count=synthetic_count, photos=photos,
         photo_share=photo_share, model=model, init=init, patch=patch, batch=batch, steps=steps,
-        lr=lr, flow_lr=flow_lr, flow_weight=flow_weight, schedule=schedule, average=average,
-        seed=seed, validate_every=validate_every, checkpoint_every=checkpoint_every,
-        minutes=minutes, resume=resume, device=device, threads=threads, workers=workers,
-        licence=licence),
+        lr=lr, flow_lr=flow_lr, flow_weight=flow_weight, kernel_weight=kernel_weight,
+        schedule=schedule, average=average, seed=seed, validate_every=validate_every,
+        checkpoint_every=checkpoint_every, minutes=minutes, resume=resume, device=device,
+        threads=threads, workers=workers, licence=licence),
         console)))

@@ -63,7 +63,7 @@ class VsrTraining:
         on: a film whose own frames are trained on, without blur; instead of `data`.
         validation: films or frames to validate on; None takes some windows of the data.
         noise: see `VideoSampler`; for "supervised" alone, whose target is free of it.
-        flow_weight: see `VsrRecipe`; for "supervised" alone.
+        flow_weight, kernel_weight: see `VsrRecipe`; for "supervised" alone.
         stage: "self", "supervised" or "flow".
         model: "compact" or "published"; None takes that of `init`, else compact.
         patch, batch, steps, lr, flow_lr, schedule, average: None takes the model's and stage's.
@@ -91,6 +91,7 @@ class VsrTraining:
     lr: float | None = None
     flow_lr: float | None = None
     flow_weight: float = 0.0
+    kernel_weight: float = 0.0
     schedule: str | None = None
     average: float | None = None
     seed: int = 1
@@ -108,7 +109,8 @@ class VsrTraining:
         from restore_cli.weights.hashing import sha256_of
 
         keys = ("stage", "blur", "noise", "clip_frames", "synthetic_count", "photo_share", "patch",
-                "batch", "steps", "lr", "flow_lr", "flow_weight", "schedule", "average", "seed")
+                "batch", "steps", "lr", "flow_lr", "flow_weight", "kernel_weight", "schedule",
+                "average", "seed")
         return {**{key: getattr(self, key) for key in keys}, "config": config,
                 "data": [name_of(one) for one in self.data],
                 "on": self.on.name if self.on else None,
@@ -161,8 +163,12 @@ def check(options: VsrTraining) -> None:
     if options.flow_weight and (options.stage != "supervised" or SYNTHETIC not in options.data):
         raise UsageError("--flow-weight is for --stage supervised with --data synthetic, where "
                          "motion is known")
-    if not 0 <= options.flow_weight < math.inf:
-        raise UsageError(f"--flow-weight must be 0 or more, not {options.flow_weight:g}")
+    if options.kernel_weight and options.stage != "supervised":
+        raise UsageError("--kernel-weight is for --stage supervised, where the blur is known")
+    for name in ("flow_weight", "kernel_weight"):
+        if not 0 <= getattr(options, name) < math.inf:
+            raise UsageError(f"--{name.replace('_', '-')} must be 0 or more, not "
+                             f"{getattr(options, name):g}")
     if SYNTHETIC not in options.data and (options.photo_share or options.photos):
         raise UsageError("--photos and --photo-share belong to --data synthetic")
     if options.photos is not None and not options.photo_share:
@@ -193,6 +199,7 @@ def architecture(options: VsrTraining, started) -> tuple[str, dict[str, Any]]:
         WeightsError: they are of another network, or of none of these.
     """
     from restore_cli.nets.vsr import shapes
+    from restore_cli.training.degradations import blur_kernels
 
     if started is not None and started.arch not in (shapes.NAME, shapes.FLOW_NAME):
         raise WeightsError(f"are of '{started.arch}', not of a video network", path=options.init)
@@ -212,6 +219,9 @@ def architecture(options: VsrTraining, started) -> tuple[str, dict[str, Any]]:
     if made["HR_in"] or made["scale"] != 4:
         raise WeightsError(f"enlarge {1 if made['HR_in'] else made['scale']} times; only networks "
                            "that enlarge 4 times are trained", path=options.init)
+    if options.kernel_weight and made["ksize"] != blur_kernels.SIZE:
+        raise WeightsError(f"estimate kernels of {made['ksize']} pixels; --kernel-weight knows "
+                           f"those of {blur_kernels.SIZE}", path=options.init)
     return shapes.NAME, made
 
 
@@ -285,8 +295,8 @@ def _recipe(options: VsrTraining, config: dict[str, Any], data, settings: dict[s
     from restore_cli.training.vsr import VsrRecipe
 
     return VsrRecipe(config, data.sampler, data.held, settings, metadata, stage=options.stage,
-                     flow_weight=options.flow_weight, flow_factor=options.flow_lr / options.lr,
-                     workers=options.workers)
+                     flow_weight=options.flow_weight, kernel_weight=options.kernel_weight,
+                     flow_factor=options.flow_lr / options.lr, workers=options.workers)
 
 
 def _tell_baseline(recipe, options: VsrTraining, console: Console) -> None:

@@ -33,10 +33,11 @@ class VsrRecipe:
         settings: what defines the run (see `Recipe`).
         facts: written into exported weights' metadata beside the run's settings and scores.
         stage: "self", the published losses, whose targets are the given frames (Self-Blind-VSR,
-            section 3.3); or "supervised", the L1 distance from the large frame, which leaves the
-            kernel network as it is.
+            section 3.3); or "supervised", the L1 distance from the large frame.
         flow_weight: of the mean end-point error of the flows, in pixels of the frames, where a
             batch tells the truth about them; for "supervised".
+        kernel_weight: of the L1 distance of the estimated kernels from the true ones, likewise; 0
+            leaves the kernel network as it is.
         flow_factor: what the flow network's learning rate is multiplied by; 0.01 as published, 0
             leaves it as it is.
         workers: threads that prepare batches.
@@ -44,15 +45,17 @@ class VsrRecipe:
 
     def __init__(self, config: dict[str, Any], sampler: Sampler, held: Sequence[Held],
                  settings: dict[str, Any], facts: dict[str, str], *, stage: str = "self",
-                 flow_weight: float = 0.0, flow_factor: float = 0.01, workers: int = 1):
+                 flow_weight: float = 0.0, kernel_weight: float = 0.0,
+                 flow_factor: float = 0.01, workers: int = 1):
         self.network = fresh(shapes.NAME, config, settings["seed"])
         self.settings = settings
         keys = self.network.state_dict()
         self.factors = {key: flow_factor for key in keys if key.startswith(FLOW_KEYS)}
-        fixed = [FLOW_KEYS] * (flow_factor == 0) + [KERNEL_KEYS] * (stage == "supervised")
+        fixed = ([FLOW_KEYS] * (flow_factor == 0)
+                 + [KERNEL_KEYS] * (stage == "supervised" and not kernel_weight))
         self.frozen = frozenset(key for key in keys if key.startswith(tuple(fixed)))
         self._config, self._facts, self._stage = config, facts, stage
-        self._flow_weight = flow_weight
+        self._flow_weight, self._kernel_weight = flow_weight, kernel_weight
         self._sampler, self._held, self._workers = sampler, list(held), workers
 
     def batches(self, start: int) -> Iterator[VideoBatch]:
@@ -68,6 +71,9 @@ class VsrRecipe:
             if self._flow_weight and batch.flows is not None:
                 error = jt.stack(flows, dim=1) - jt.array(batch.flows)
                 loss = loss + self._flow_weight * end_point(error, 2).mean()
+            if self._kernel_weight and batch.kernels is not None:
+                error = self.network.kernel(frames) - jt.array(batch.kernels)
+                loss = loss + self._kernel_weight * error.abs().sum(dims=(1, 2, 3)).mean()
             return loss
         return total(losses(self.network, frames))
 

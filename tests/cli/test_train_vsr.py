@@ -124,6 +124,7 @@ def test_the_compact_model_is_at_most_six_megabytes_in_half_precision():
     ({}, "no training data"),
     ({"data": ["x"], "on": "y"}, "either --data or --on"),
     ({"data": ["x"], "noise": 2.0}, "--noise"),
+    ({"data": ["x"], "kernel_weight": 1.0}, "--kernel-weight"),
     ({"data": ["synthetic"], "flow_weight": 1.0}, "--flow-weight"),
     ({"data": ["x"], "flow_weight": 1.0, "stage": "supervised"}, "--flow-weight"),
     ({"on": "y", "init": "w", "stage": "supervised"}, "nobody knows"),

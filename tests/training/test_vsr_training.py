@@ -230,8 +230,9 @@ def test_samples_of_clips_are_blurred_crops(mode):
     windows = film_clips.Windows([clip(frames)], 64)
     assert len(windows) == 3
     source = FilmSamples(windows, 5, patch=16, mode=mode)
-    small, large, flows = source.sample(0)
+    small, large, flows, kernel = source.sample(0)
     assert small.shape == (5, 3, 16, 16) and large.shape == (3, 64, 64) and flows is None
+    assert kernel.shape == (1, 13, 13) and kernel.sum() == pytest.approx(1, abs=1e-5)
     assert small.dtype == large.dtype == np.float32
     assert not np.array_equal(np.rint(small * 255), small * 255), "training frames are not rounded"
     # The small frame lies on every 4th pixel of the large one: nearer than on any other phase.
@@ -304,7 +305,8 @@ def test_held_windows_are_scored_against_the_truth():
 def test_scenes_as_samples():
     pictures = ArraySource(texture(3, 80, 80))
     source = moving_samples.SceneSamples(pictures, 0, patch=16, mode="realistic")
-    small, large, flows = source.sample(0)
+    small, large, flows, kernel = source.sample(0)
+    assert kernel.shape == (1, 13, 13)
     assert small.shape == (5, 3, 16, 16) and large.shape == (3, 64, 64)
     assert flows.shape == (4, 2, 16, 16) and np.abs(flows).max() > 0.1
     again, other = source.sample(32), source.sample(128)  # of the same scene, and of the next
@@ -359,12 +361,31 @@ def test_known_flows_are_part_of_the_loss(engine):
     assert losses[1] - losses[2] == pytest.approx(0, abs=1e-3)
 
 
+def test_known_kernels_are_part_of_the_loss(engine, tmp_path):
+    """And the kernel network is then trained, by nothing else."""
+    import jittor as jt
+
+    rng = np.random.default_rng(2)
+    batch = VideoBatch(rng.random((2, 5, 3, 16, 16), np.float32),
+                       rng.random((2, 3, 64, 64), np.float32), None,
+                       np.zeros((2, 1, 13, 13), np.float32))
+    made = recipe(TINY, None, stage="supervised", kernel_weight=0.5)
+    assert not made.frozen
+    weighed = made.loss(batch)
+    plain = made.loss(VideoBatch(batch.frames, batch.large))
+    assert float((weighed - plain).item()) == pytest.approx(0.5, abs=1e-4)  # kernels sum to 1
+    key = next(value for name, value in made.network.state_dict().items()
+               if name == "kernel_net.fc_net.1.weight")
+    moved = [float(jt.grad(loss, key).abs().sum().item()) for loss in (weighed, plain)]
+    assert moved[0] > 0 and moved[1] == 0
+
+
 def test_noise_in_half_of_the_samples():
     class Gray:
         def sample(self, draw):
             del draw
             return (np.full((5, 3, 32, 32), 0.5, np.float32),
-                    np.full((3, 128, 128), 0.5, np.float32), None)
+                    np.full((3, 128, 128), 0.5, np.float32), None, None)
 
     batches = [VideoSampler(Gray(), 8, noise=5.0, seed=2).batch(step) for step in range(20)]
     sigmas = np.concatenate([batch.frames.std(axis=(1, 2, 3, 4)) for batch in batches]) * 255

@@ -27,11 +27,14 @@ class VideoBatch:
         large: float32 (N, 3, H, W), the truth of the middle frame; None where nobody knows it.
         flows: float32 (N, T - 1, 2, h, w), where the middle frame's pixels are in each of the
             others, in pixels along x and y; None where nobody knows it.
+        kernels: float32 (N, 1, K, K), what the frames were blurred with before every 4th pixel was
+            taken; None where nobody knows it.
     """
 
     frames: np.ndarray
     large: np.ndarray | None
     flows: np.ndarray | None = None
+    kernels: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,11 @@ class Held:
         return np.moveaxis(video_baseline.enlarge(middle, blur.SCALE), -1, 0)
 
 
-Parts = tuple[np.ndarray, "np.ndarray | None", "np.ndarray | None"]
+Parts = tuple[np.ndarray, "np.ndarray | None", "np.ndarray | None", "np.ndarray | None"]
 
 
 class Sample(Protocol):
-    """Makes one training sample: frames, truth and flows, as a `VideoBatch` has them."""
+    """Makes one training sample: frames, truth, flows and kernel, as a `VideoBatch` has them."""
 
     def sample(self, draw: int) -> Parts: ...
 
@@ -89,14 +92,15 @@ class VideoSampler:
     def batch(self, step: int) -> VideoBatch:
         """The batch of step `step` (from 0)."""
         made = [self._source.sample(step * self._size + slot) for slot in range(self._size)]
-        frames, large, flows = (None if any(part is None for part in parts) else np.stack(parts)
-                                for parts in zip(*made, strict=True))
+        frames, large, flows, kernels = (
+            None if any(part is None for part in parts) else np.stack(parts)
+            for parts in zip(*made, strict=True))
         if self._noise:
             rng = np.random.default_rng([self._seed, 0x401, step])
             sigma = rng.uniform(-self._noise, self._noise, self._size).clip(0)
             frames += rng.standard_normal(frames.shape, np.float32) * np.float32(
                 sigma.reshape(-1, 1, 1, 1, 1))
-        return VideoBatch(frames, large, flows)
+        return VideoBatch(frames, large, flows, kernels)
 
 
 class FilmSamples:
@@ -130,9 +134,9 @@ class FilmSamples:
         flips = rng.random(3) < 0.5
         crops = [turned(crop, *flips) for crop in crops]
         if self._mode is None:
-            return np.stack([planes(crop) for crop in crops]), None, None
+            return np.stack([planes(crop) for crop in crops]), None, None, None
         kernel = blur_kernels.training_kernel(self._mode, rng)
-        return (*made_small(crops, kernel), None)
+        return (*made_small(crops, kernel), None, framed(kernel))
 
     def _crop(self, frames: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
         side = self._side
@@ -179,6 +183,12 @@ def made_small(frames: list[np.ndarray], kernel: np.ndarray) -> tuple[np.ndarray
     small = np.stack([blur.blurred(frame, kernel, blur.SCALE) for frame in frames]) / white
     return (np.ascontiguousarray(np.moveaxis(small, -1, 1), dtype=np.float32),
             planes(frames[len(frames) // 2]))
+
+
+def framed(kernel: np.ndarray) -> np.ndarray:
+    """A kernel in the middle of one of the size that networks estimate, float32 (1, K, K)."""
+    room = (blur_kernels.SIZE - kernel.shape[0]) // 2
+    return np.pad(kernel, room)[None].astype(np.float32)
 
 
 def planes(frame: np.ndarray) -> np.ndarray:

@@ -53,8 +53,8 @@ class SceneSamples:
         if rng.random() < 0.5:
             frames.reverse()
             flows.reverse()
-        return (*films.made_small(frames, blur_kernels.training_kernel(self._mode, rng)),
-                np.stack(flows))
+        kernel = blur_kernels.training_kernel(self._mode, rng)
+        return (*films.made_small(frames, kernel), np.stack(flows), films.framed(kernel))
 
     def held(self, count: int) -> list[Held]:
         """The first `count` scenes of the seed, to validate on."""
