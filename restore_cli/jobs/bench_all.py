@@ -102,12 +102,12 @@ def _check(request: AllBenchRequest) -> None:
 
 def _one(bench: Bench, table: Table, console: Console) -> ExitStatus:
     """Runs one benchmark and adds its rows, or its failure, to the table."""
-    from restore_cli.nets.ops import residual_trunk
+    from restore_cli.nets.ops import unet_operator
 
     collector = _Collector(console)
     try:
         status = bench.run(collector)
-        found = bench_all_table.rows(bench, collector.records, residual_trunk.usable(16))
+        found = bench_all_table.rows(bench, collector.records, unet_operator.available())
     except Exception as error:  # one system's failure must not lose the others' results
         if console.debug:
             console.info("".join(traceback.format_exception(error)).rstrip())

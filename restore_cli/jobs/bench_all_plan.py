@@ -96,7 +96,7 @@ def benches(systems: tuple[str, ...], size: str, common: Common, folder: Path) -
 def _upscale(what: Mapping[str, Any], common: Common, folder: Path) -> list[Bench]:
     def bench(network: str, size: tuple[int, int], parts: tuple[str, ...], arch: str,
               config: dict[str, Any], targets: dict[str, float], model: str | None = None,
-              same: tuple[str, ...] = (), blocked: bool = True, scale: int = _SCALE) -> Bench:
+              same: tuple[str, ...] = (), scale: int = _SCALE) -> Bench:
         def run(console: Console) -> ExitStatus:
             from restore_cli.jobs import bench
             from restore_cli.weights import files
@@ -113,8 +113,7 @@ def _upscale(what: Mapping[str, Any], common: Common, folder: Path) -> list[Benc
         encoder = flops.per_pixel(name, args) * math.prod(size)
         decoder = flops.decoder(arch, config, scale) * math.prod(size) * scale**2
         macs = {"encoder": encoder, "network": encoder + decoder}
-        return Bench("upscale", network, "", _shown(size), run, macs, targets, frozenset(same),
-                     blocked)
+        return Bench("upscale", network, "", _shown(size), run, macs, targets, frozenset(same))
 
     def liif(encoder: str) -> dict[str, Any]:
         return {"encoder_spec": {"name": encoder, "args": _BARE},
@@ -127,7 +126,7 @@ def _upscale(what: Mapping[str, Any], common: Common, folder: Path) -> list[Benc
         bench(f"EDSR-baseline-LIIF x{_SCALE}", what["liif"], ("network", "pipeline"), "liif",
               liif("edsr-baseline"), {"network": 3.0}, "edsr-baseline-liif"),
         bench(f"RDN-LIIF x{_SCALE}", what["rdn"], ("network",), "liif", liif("rdn"),
-              {"network": 1.8}, "rdn-liif", blocked=False),
+              {"network": 1.8}, "rdn-liif"),
         bench(f"EDSR-baseline-MetaSR x{_SCALE}", what["metasr"], ("network",), "metasr", _METASR,
               {"network": 5.0}),
     ]
