@@ -83,6 +83,9 @@ class ResGroup(nn.Module):
         return [*(layer for block in blocks for layer in block.layers()), last]
 
     def execute(self, x):
+        layers = self.layers()
+        if trunks.usable(layers):
+            return trunks.residual(x, layers, len(self.body) - 1, bare=True, attention=True)
         return x + self.body(x)
 
 
@@ -109,7 +112,7 @@ class ResidualEncoder(Network):
             blocks = [ResBlock(feats, args["res_scale"]) for _ in range(args["n_resblocks"])]
         self.body = nn.Sequential(*blocks, conv(feats, feats))
         self._plain = name != "rcan"
-        self._scale = 1 if name == "rcan" else args["res_scale"]
+        self._scale = args.get("res_scale", 1)
         if not args["no_upsampling"]:
             self.tail = _tail(name, args)
         self._upsamples = not args["no_upsampling"]
@@ -120,13 +123,13 @@ class ResidualEncoder(Network):
         return self.tail(x) if self._upsamples else x
 
     def _features(self, x):
-        head, (*parts, last) = self.head[0], self.body
-        if not (parts and trunks.usable(head.weight.shape[0])):
-            x = head(x)
-            return x + self._residual(x)
-        groups, blocks = (1, len(parts)) if self._plain else (len(parts), len(parts[0].body) - 1)
-        return trunks.residual(x, [head, *(layer for part in parts for layer in part.layers()),
-                                   last], groups, blocks, not self._plain, self._scale)
+        if self._plain:
+            *blocks, last = self.body
+            layers = [self.head[0], *(one for block in blocks for one in block.layers()), last]
+            if blocks and trunks.usable(layers):
+                return trunks.residual(x, layers, len(blocks), factor=self._scale)
+        x = self.head(x)
+        return x + self._residual(x)
 
     def _residual(self, x):
         *blocks, last = self.body
@@ -170,7 +173,6 @@ class RDN(Network):
         super().__init__()
         base, kernel = args["G0"], args["RDNkSize"]
         blocks, layers, growth = shapes.RDN_CONFIGS[args["RDNconfig"]]
-        self._kernel, self._widths = kernel, (base, growth)
         self.SFENet1 = conv(3, base, kernel)
         self.SFENet2 = conv(base, base, kernel)
         self.RDBs = nn.ModuleList([DenseBlock(base, growth, layers) for _ in range(blocks)])
@@ -189,10 +191,10 @@ class RDN(Network):
         return self.UPNet(x) if self._upsamples else x
 
     def _features(self, x):
-        if self._kernel == 3 and trunks.usable(*self._widths):
-            blocks = [layer for block in self.RDBs for layer in block.layers()]
-            return trunks.dense(x, [self.SFENet1, self.SFENet2, *blocks, *self.GFF],
-                                blocks=len(self.RDBs), depth=len(self.RDBs[0].convs))
+        layers = [self.SFENet1, self.SFENet2,
+                  *(layer for block in self.RDBs for layer in block.layers()), *self.GFF]
+        if trunks.usable(layers):
+            return trunks.dense(x, layers, len(self.RDBs), len(self.RDBs[0].convs))
         shallow = self.SFENet1(x)
         x, outputs = self.SFENet2(shallow), []
         for block in self.RDBs:

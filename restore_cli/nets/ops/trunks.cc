@@ -1,4 +1,4 @@
-// Image encoders without gradients: residual blocks with or without channel attention (EDSR,
+// Trunks of encoders without gradients: residual blocks with or without channel attention (EDSR,
 // RCAN), and residual dense blocks (RDN). To be read after chain.cc.
 
 namespace restore_trunks {
@@ -11,8 +11,8 @@ struct Given {
   int64_t outputs, inputs;
 };
 
-// For pixels from `offset` on: the sum over channels k of from[k / LANES][k % LANES] * u[k][output],
-// added to what `start` gives.
+// For pixels from `offset` on: the sum over channels k of from[k / LANES][k % LANES] * u[k][output]
+// and what `start` gives.
 template <int pixels, int vectors, class Start>
 INLINE void mix(const std::vector<const float*>& from, int64_t offset, const float* u,
                 float* const* to, Start start) {
@@ -121,7 +121,7 @@ struct Images {
   const float* pixels;
   int64_t count, channels, height, width, features;
   Map map(Arena& arena) const { return arena.map(count, blocks_of(features), height, width); }
-  // Their map lies in `room`, which has more blocks.
+  // Their map lies in `room`, which has no fewer blocks.
   Map framed(const Map& room) const {
     Map made = room;
     made.blocks = blocks_of(channels);
@@ -180,38 +180,30 @@ static void attend(const Map& change, const Given& squeeze, const Given& widen, 
   }
 }
 
-// EDSR and RCAN: a first layer; groups of blocks, conv(relu(conv(x))) * factor + x, or attend();
-// a last layer to which the first one's output is added. In RCAN (`attention`) a group ends in a
-// layer to which the group's input is added.
-static void residual(const Images& images, const std::vector<Given>& given, int64_t groups,
-                     int64_t blocks, bool attention, float factor, float* out) {
+// Residual blocks, conv(relu(conv(x))) * factor + x, or attend(), and a last layer, to whose
+// output that of the first layer is added, or with `bare`, where there is none, the input. So EDSR
+// is built, and each of RCAN's groups (bare).
+static void residual(const Images& images, const std::vector<Given>& given, int64_t blocks,
+                     bool bare, bool attention, float factor, float* out) {
   Arena arena;
   Layers layers(arena, given);
   const Map first = images.map(arena), hidden = images.map(arena), x = images.map(arena);
-  Map change, start;
-  if (attention) {
-    change = images.map(arena);
-    start = images.map(arena);
+  if (bare) {
+    images.framed(first);
+  } else {
+    layers.next({images.framed(hidden)}, first, 1);
+    hidden.clear_frame();
   }
-  layers.next({images.framed(hidden)}, first, 1);
-  hidden.clear_frame();
-  Map now = first;
-  for (int64_t group = 0; group < groups; group++) {
-    const Map begin = now;
-    for (int64_t block = 0; block < blocks; block++) {
-      layers.next({now}, hidden, 0);
-      if (attention) {
-        layers.next({hidden}, change, 1);
-        const Given& squeeze = layers.take();
-        attend(change, squeeze, layers.take(), now, x);
-      } else {
-        layers.next({hidden}, x, 1, &now, factor);
-      }
-      now = x;
-    }
+  Map now = first, change;
+  if (attention) change = images.map(arena);
+  for (int64_t block = 0; block < blocks; block++, now = x) {
+    layers.next({now}, hidden, 0);
     if (attention) {
-      layers.next({now}, start, 1, &begin);
-      now = start;
+      layers.next({hidden}, change, 1);
+      const Given& squeeze = layers.take();
+      attend(change, squeeze, layers.take(), now, x);
+    } else {
+      layers.next({hidden}, x, 1, &now, factor);
     }
   }
   layers.next({now}, hidden, 1, &first);

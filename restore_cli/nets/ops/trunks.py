@@ -1,6 +1,6 @@
-"""Encoders of the LIIF family (EDSR, RCAN, RDN) without gradients, each as one CPU operator.
+"""EDSR, RDN and RCAN's groups without gradients, each as one CPU operator.
 
-All maps stay in one blocked layout from the image to the features, as in `nets.ops.chain`; dense
+All maps stay in one blocked layout from the first layer to the last, as in `nets.ops.chain`; dense
 blocks read lists of maps where the network concatenates. Weights are transformed at every call,
 layer by layer, so that they may change and none are kept beside the network's own.
 """
@@ -14,6 +14,7 @@ import jittor as jt
 from restore_cli.nets.ops import chain
 
 _SOURCES = ("trunks.cc",)
+_MOST_LAYERS = 499  # an operator of Jittor takes up to 999 arrays
 _READ = """
   std::vector<restore_trunks::Given> layers;
   for (size_t i = 1; i < _inputs.size(); i += 2)
@@ -23,7 +24,7 @@ _READ = """
                                       out0_shape1};
 """
 _RESIDUAL = _READ + """
-  restore_trunks::residual(images, layers, (int64_t)data["groups"], (int64_t)data["blocks"],
+  restore_trunks::residual(images, layers, (int64_t)data["blocks"], data["bare"] != 0,
                            data["attention"] != 0, (float)data["factor"], out0_p);
 """
 _DENSE = _READ + """
@@ -31,30 +32,33 @@ _DENSE = _READ + """
 """
 
 
-def usable(*widths: int) -> bool:
-    """Whether the operators can run now, for maps of so many channels.
+def usable(layers: Sequence[jt.nn.Conv]) -> bool:
+    """Whether the operators can run now with these layers.
 
     ``RESTORE_FUSED=0`` and ``RESTORE_WINOGRAD=0`` say no.
     """
-    return chain.usable() and not any(width % chain.GROUP for width in widths)
+    shapes = [layer.weight.shape for layer in layers]
+    return (chain.usable() and len(layers) <= _MOST_LAYERS
+            and all(shape[2] == 1 or (shape[2] == 3 and shape[0] % chain.GROUP == 0)
+                    for shape in shapes))
 
 
-def residual(x: jt.Var, layers: Sequence[jt.nn.Conv], groups: int, blocks: int,
+def residual(x: jt.Var, layers: Sequence[jt.nn.Conv], blocks: int, bare: bool = False,
              attention: bool = False, factor: float = 1.0) -> jt.Var:
-    """EDSR's and RCAN's features.
+    """EDSR's features, or one of RCAN's groups.
 
     Args:
         x: (N, channels, H, W).
-        layers: in the order in which they run: the first; two for each block, with `attention`
-            also the two of its gate, and one behind each group; the last.
-        groups: 1 without attention.
-        blocks: in each group.
-        factor: on what a block adds.
+        layers: in the order in which they run: the first, unless `bare`; two for each block,
+            with `attention` also the two of its gate; the last.
+        blocks: how many.
+        bare: there is no first layer.
+        factor: on what a block adds, without attention.
 
     Returns:
         (N, features, H, W).
     """
-    return _run(_RESIDUAL, x, layers, groups=groups, blocks=blocks, attention=int(attention),
+    return _run(_RESIDUAL, x, layers, blocks=blocks, bare=int(bare), attention=int(attention),
                 factor=factor)
 
 
