@@ -131,7 +131,7 @@ def _network(request: EvaluateRequest, console: Console) -> tuple[str, Upscale]:
         raise UsageError(f"{loaded.name} looks at the whole image and cannot be tiled",
                          hint="Leave --tile out")
     upscaler = Upscaler(loaded.network, loaded.layout, loaded.weights.normalisation)
-    model = upscale_plan.cost(loaded.layout, self_ensemble=False)
+    model = upscale_plan.cost(loaded.layout, False, loaded.fused, loaded.encoder_fused)
     levels = Levels(np.dtype(np.float32), 0.0, 1.0)  # predictions are not rounded to 8 bits
     fixed = request.tile is not None
 

@@ -106,7 +106,8 @@ class _Job:
         self.upscaler = Upscaler(loaded.network, loaded.layout, loaded.weights.normalisation,
                                  cell_clamp=request.cell_clamp,
                                  self_ensemble=request.self_ensemble, truncate=request.truncate)
-        self.model = upscale_plan.cost(loaded.layout, request.self_ensemble, loaded.fused)
+        self.model = upscale_plan.cost(loaded.layout, request.self_ensemble, loaded.fused,
+                                       loaded.encoder_fused)
         self._warm_up()
         self.budget = memory.budget(request.memory, base=memory.rss() + files.CODECS)
         self.shared = self.budget.room // 2

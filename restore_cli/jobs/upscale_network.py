@@ -40,6 +40,13 @@ class Loaded:
         """Whether the decoder is the CPU operator, which takes little memory."""
         return self.device == "cpu" and sys.platform != "win32"
 
+    @property
+    def encoder_fused(self) -> bool:
+        """The same of the encoder, if it is of a form that the operator can be."""
+        from restore_cli.nets.ops import unet_operator
+
+        return self.fused and unet_operator.available()
+
 
 def find(model: str | None, weights: str | Path | None, console: Console) -> Path:
     """The weight file that `--model` or `--weights` means; neither: the default.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -134,19 +135,23 @@ class Cost:
 STRIPES = 110e6
 
 
-def cost(layout: Layout, self_ensemble: bool = False, fused: bool = True) -> Cost:
+def cost(layout: Layout, self_ensemble: bool = False, fused: bool = True,
+         encoder_fused: bool = True) -> Cost:
     """The cost model of a network.
 
     The factors bound measured peaks of resident memory (compact LIIF, EDSR-baseline, EDSR, RDN A
     and B, RCAN, MetaSR, fixed x2 and x4; windows of 96 to 400 pixels) from above, by a tenth to
-    a half; `tests/cli/test_upscale_memory.py` repeats the measurement.
+    four fifths; `tests/cli/test_upscale_memory.py` repeats the measurement.
 
     Args:
         fused: the decoder is the CPU operator; else it is made of plain operators.
+        encoder_fused: likewise the encoder, if it is of a form that the operator can be.
     """
-    feats, trunk = _encoder_floats(layout)
+    feats, trunk, working = _operator_floats(layout) if encoder_fused else (0, 0.0, 0)
+    if not trunk:
+        feats, trunk = _encoder_floats(layout)
     first = layout.shapes.get("imnet.layers.0.weight")
-    fixed, gathered = 24e6 + 2.0 * layout.parameters, 24.0 if self_ensemble else 0.0
+    fixed, gathered = 24e6 + 2.0 * layout.parameters + 4.0 * working, 24.0 if self_ensemble else 0.0
     if first is None:  # a fixed-scale network: its tail works at output resolution
         k = layout.scale or 1
         return Cost(fixed, 4 * max(trunk, 5.5 * feats * k * k), 36.0 * k * k, 0.0, 160.0,
@@ -161,9 +166,40 @@ def cost(layout: Layout, self_ensemble: bool = False, fused: bool = True) -> Cos
                 gathered, CELL // 2)
 
 
+def _operator_floats(layout: Layout) -> tuple[int, float, int]:
+    """The encoder as one operator of `nets.ops.trunks`.
+
+    Returns:
+        its width; the floats an input pixel takes; and those of transformed weights and tiles,
+        the latter for each thread. All 0 where there is no such operator.
+    """
+    shapes = _encoder_shapes(layout)
+    body = [shape for key, shape in shapes.items() if len(shape) == 4
+            and key.startswith(("body.", "RDBs.", "SFENet2."))]
+    spatial = [shape for shape in body if shape[2] > 1]
+    if any(shape[0] % 16 or shape[2] != 3 for shape in spatial):
+        return 0, 0.0, 0
+    feats = spatial[0][0]
+    growths = [shape[0] for key, shape in shapes.items()
+               if key.startswith("RDBs.0.convs.") and key.endswith(".weight")]
+    # The maps of the operator, with their frames, and what it is given and gives. RCAN is an
+    # operator for each group, between stock ones.
+    attention = any(".conv_du." in key for key in shapes)
+    maps = feats * (7 if attention else 5 if growths else 4) + sum(growths)
+    inputs = max(shape[1] for shape in spatial)
+    # Jittor has read the variable when it was started.
+    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    chunk = (1 << 17) + 36 * 24 * (inputs + feats)
+    return feats, 1.2 * maps, 36 * inputs * feats + threads * chunk
+
+
+def _encoder_shapes(layout: Layout) -> dict[str, tuple[int, ...]]:
+    return {key.removeprefix("encoder."): shape for key, shape in layout.shapes.items()}
+
+
 def _encoder_floats(layout: Layout) -> tuple[int, float]:
     """The encoder's width, and the floats an input pixel takes in its trunk at the peak."""
-    shapes = {key.removeprefix("encoder."): shape for key, shape in layout.shapes.items()}
+    shapes = _encoder_shapes(layout)
     if "SFENet1.weight" not in shapes:
         feats = shapes["head.0.weight"][0]
         # oneDNN's Winograd convolution takes more working space from some width on.

@@ -21,6 +21,8 @@ NETWORKS = {
                                "imnet_spec": MLP}),
     "edsr": ("liif", {"encoder_spec": encoder("edsr", n_resblocks=1), "imnet_spec": MLP}),
     "rdn": ("liif", {"encoder_spec": encoder("rdn", RDNconfig="A"), "imnet_spec": MLP}),
+    "rcan": ("liif", {"encoder_spec": encoder("rcan", n_resgroups=2, n_resblocks=2),
+                      "imnet_spec": MLP}),
     "metasr": ("metasr", {"encoder_spec": encoder("edsr-baseline", n_resblocks=2)}),
     "fixed": ("liif", {"encoder_spec": {"name": "edsr-baseline", "args": {
         "n_resblocks": 2, "scale": 4}}}),
@@ -83,3 +85,15 @@ def test_the_ceiling_holds_for_the_whole_process(tmp_path):
     assert found.returncode == 0, found.stderr
     assert int(found.stdout.split()[-1]) < 260 << 20
     assert sorted(os.listdir(tmp_path)) == ["a.png", "a_x2.png", "liif.safetensors"]
+
+
+def test_an_encoder_of_stock_operators_is_known_to_take_more():
+    from restore_cli.jobs import upscale_plan
+    from restore_cli.nets.layout import layout
+
+    for name in ("edsr", "rdn", "rcan"):
+        facts = layout(*NETWORKS[name])
+        stock = upscale_plan.cost(facts, encoder_fused=False)
+        assert upscale_plan.cost(facts).encoded < stock.encoded
+    odd = layout("liif", {"encoder_spec": encoder("edsr", n_feats=24), "imnet_spec": MLP})
+    assert upscale_plan.cost(odd) == upscale_plan.cost(odd, encoder_fused=False)
