@@ -102,7 +102,7 @@ def _vsr(device: str) -> None:
     from restore_cli.jobs import vsr
 
     with tempfile.TemporaryDirectory(prefix="restore-warm-") as folder:
-        weights = _video_weights(Path(folder))
+        weights = _weights("vsr", Path(folder))
         film = Path(folder, "in")
         film.mkdir()
         ramp = np.add.outer(np.arange(24), np.arange(32))
@@ -154,23 +154,6 @@ def _weights(task: str, folder: Path) -> Path:
     path = folder / "random.safetensors"
     files.write(path, random_weights(entry.arch, entry.config))
     return path
-
-
-def _video_weights(folder: Path) -> Path:
-    """The default weights of `restore vsr`; without any, random ones of a small network, which
-    takes the same kernels but for its widths."""
-    from restore_cli.jobs.bench import random_weights
-    from restore_cli.weights import files
-
-    try:
-        return _weights("vsr", folder)
-    except WeightsError:
-        path = folder / "random.safetensors"
-        files.write(path, random_weights("vsr", {
-            "n_feat": 32, "extra_RBS": 1, "recons_RBS": 2,
-            "flow_channels": [8, 16, 24, 32, 40, 48], "flow_dense": [32, 24, 16, 12, 8],
-            "flow_refine": [24, 24, 24, 16, 12, 8]}))
-        return path
 
 
 WARMERS: dict[str, Callable[[str], None]] = {"upscale": _upscale, "denoise": _denoise,

@@ -7,7 +7,6 @@ import io
 from vsr_films import film, small
 
 from restore_cli.console import Console
-from restore_cli.errors import WeightsError
 from restore_cli.jobs import doctor_warm, vsr
 
 
@@ -28,12 +27,3 @@ def test_warm_leaves_nothing_to_compile(engine, tmp_path, monkeypatch):
                                  **options)
         assert vsr.run(request, console) == 0, console.stderr.getvalue()
     assert kernels_compiled() == before
-
-
-def test_warm_without_default_weights(engine, tmp_path, monkeypatch):
-    def missing(task, folder):
-        raise WeightsError("there are none")
-
-    monkeypatch.setattr(doctor_warm, "_weights", missing)
-    console = Console(stdout=io.BytesIO(), stderr=io.StringIO())
-    assert "vsr is ready" in doctor_warm.warm("vsr", console)
