@@ -105,11 +105,12 @@ def _vsr(device: str) -> None:
         weights = _weights("vsr", Path(folder))
         film = Path(folder, "in")
         film.mkdir()
-        ramp = np.add.outer(np.arange(24), np.arange(32))
+        # Above 64 pixels: below, levels of one row or column take kernels of their own.
+        ramp = np.add.outer(np.arange(72), np.arange(80))
         for number in range(6):
             pixels = np.stack([ramp, 2 * ramp + number, 255 - ramp], -1).astype(np.uint8)
             Image.fromarray(pixels).save(film / f"{number}.png")
-        for index, options in enumerate(({}, {"tile": 16, "scale": 2})):
+        for index, options in enumerate(({}, {"tile": 40, "scale": 2})):
             _run(vsr.run, vsr.VsrRequest(inputs=[str(film)], device=device, weights=str(weights),
                                          output=str(Path(folder, f"out{index}")), **options))
 

@@ -20,8 +20,8 @@ def test_warm_leaves_nothing_to_compile(engine, tmp_path, monkeypatch):
     assert "vsr is ready" in doctor_warm.warm("vsr", console)
     assert "warning" not in console.stderr.getvalue() and console.stdout.getvalue() == b""
     before = kernels_compiled()
-    film(tmp_path / "a.mp4", 7, size="70x44")
-    for number, options in enumerate(({}, {"tile": 20, "scale": 3}, {"frames": 2})):
+    film(tmp_path / "a.mp4", 7, size="90x70")
+    for number, options in enumerate(({}, {"tile": 32, "scale": 3}, {"frames": 2})):
         request = vsr.VsrRequest(inputs=[str(tmp_path / "a.mp4")], device="cpu",
                                  output=str(tmp_path / f"b{number}.mkv"), weights=str(path),
                                  **options)
