@@ -189,3 +189,11 @@ def test_the_network_s_warp_takes_this_flow(engine, waves):
     found = warp(frame, jt.array(scene.flow(2, 4)[None]), True).numpy()[0].transpose(1, 2, 0)
     good = same_thing(scene, 2, 4)
     assert np.allclose(found[good], warped(scene, 2, 4)[good], atol=0.05)
+
+
+def test_most_scenes_are_sharp_to_the_pixel():
+    """In white noise neighbours differ by 1.41 of its strength; enlarged, they would be alike."""
+    noise = np.random.default_rng(0).integers(0, 256, (2, 192, 192, 3), np.uint8)
+    scenes = MovingScenes(ArraySource(noise), (128, 128), 3, things=0)
+    frames = [scenes.scene(1, index).frame(1).astype(float) for index in range(12)]
+    assert np.mean([np.diff(frame, axis=1).std() / frame.std() for frame in frames]) > 1.2

@@ -14,9 +14,12 @@ from restore_cli.training.datasets import shapes
 from restore_cli.training.datasets.moving_layers import FINE, Layer, MovingScene, Pose
 from restore_cli.training.datasets.sources import ImageSource
 
-VERSION = 2  # raise whenever the same seed would give other scenes
+VERSION = 3  # raise whenever the same seed would give other scenes
 
 _MARGIN = 4  # pixels around an outline
+_SIZES = 0.5, 1.2
+"""What pictures are reduced or enlarged to, most often reduced: a network that is to give sharp
+frames must see frames that are sharp to the pixel."""
 
 
 class MovingScenes:
@@ -55,12 +58,11 @@ class MovingScenes:
         if rng.random() < 0.1:  # a tripod
             drift, bend, turn, growth = drift * 0, bend * 0, 0.0, 0.0
         angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.5 else 0.0
-        zoom = float(rng.uniform(1, 1.6))
         picture = self._part(self._picture(rng, seed, index), rng)
         # Anywhere on the picture, as far as it fills the frame.
-        spare = np.maximum(zoom * np.array(picture.shape[1::-1]) - (width, height), 0) / 2
+        spare = np.maximum(np.array(picture.shape[1::-1]) - (width, height), 0) / 2
         place = (np.array([width, height]) - 1) / 2 + rng.uniform(-1, 1, 2) * spare
-        layers = [Layer(picture, None, self._poses(place, drift, bend, angle, turn, zoom, growth))]
+        layers = [Layer(picture, None, self._poses(place, drift, bend, angle, turn, growth))]
         depths = np.sort(rng.uniform(1, 2.2, int(rng.integers(0, self._things + 1))))
         for near in depths:
             own = _direction(rng) * self._slow(rng, self._speed) * (rng.random() < 0.7)
@@ -70,24 +72,26 @@ class MovingScenes:
             # Things keep their place to the camera: as it turns and grows, they go round.
             picture, mask = self._thing(rng, seed, index)
             layers.append(Layer(picture, mask, self._poses(
-                place, near * drift + own, near * bend, 0.0, turn + spin,
-                float(rng.uniform(1, 1.3)), growth + swell)))
+                place, near * drift + own, near * bend, 0.0, turn + spin, growth + swell)))
         return MovingScene(layers, self._size, self._count)
 
     def _poses(self, place: np.ndarray, drift: np.ndarray, bend: np.ndarray, angle: float,
-               turn: float, zoom: float, growth: float) -> list[Pose]:
+               turn: float, growth: float) -> list[Pose]:
         """Even motion with a slight bend; what is said holds for the middle frame."""
         poses = []
         for number in range(self._count):
             t = number - (self._count - 1) / 2
             x, y = place + drift * t + bend * (t * t / 2)
-            poses.append(Pose(float(x), float(y), angle + turn * t, zoom * np.exp(growth * t)))
+            poses.append(Pose(float(x), float(y), angle + turn * t, np.exp(growth * t)))
         return poses
 
     def _picture(self, rng: np.random.Generator, seed: int, index: int) -> np.ndarray:
-        """A picture, turned by quarters and mirrored at random."""
+        """A picture in another size, turned by quarters and mirrored at random."""
         draw = index * (self._things + 1) + int(rng.integers(0, self._things + 1))
         picture = self._pictures.image(self._pictures.pick(seed, draw))
+        factor = np.exp(rng.uniform(*np.log(_SIZES)))
+        size = [max(round(factor * side), 1) for side in picture.shape[1::-1]]
+        picture = np.asarray(Image.fromarray(picture).resize(size, Image.LANCZOS))
         picture = np.rot90(picture, int(rng.integers(4)))
         return np.ascontiguousarray(picture[:, ::-1] if rng.random() < 0.5 else picture)
 

@@ -57,7 +57,7 @@ class Layer:
     def __init__(self, picture: np.ndarray, mask: np.ndarray | None, poses: list[Pose]):
         height, width = picture.shape[:2]
         self.texture = Image.fromarray(picture).resize((FINE * width, FINE * height),
-                                                       Image.BICUBIC)
+                                                       Image.LANCZOS)
         if mask is not None and mask.shape != (FINE * height, FINE * width):
             raise ShapeError("mask", f"({FINE * height}, {FINE * width})", mask.shape)
         self.mask = mask
