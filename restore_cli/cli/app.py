@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import traceback
+from functools import lru_cache
+from importlib import import_module
 from typing import Optional, Sequence
 
 import typer
@@ -30,15 +32,28 @@ class Group(TyperGroup):
             raise _Passed() from error
 
 
-app = typer.Typer(
-    name="restore",
-    cls=Group,
-    help="Restore photographs, RAW files, micrographs and film.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+# Name of each command and the module that registers it, in the order of the help.
+COMMANDS = {"upscale": "upscale", "denoise": "denoise", "denoise-raw": "denoise_raw",
+            "vsr": "vsr", "train": "train", "evaluate": "evaluate", "degrade": "degrade",
+            "weights": "weights", "compare": "compare", "doctor": "doctor", "bench": "bench"}
+
+
+@lru_cache
+def application(names: tuple[str, ...] = tuple(COMMANDS)) -> typer.Typer:
+    """The command line with the commands `names`, keys of `COMMANDS`; all of them by default."""
+    app = typer.Typer(
+        name="restore",
+        cls=Group,
+        help="Restore photographs, RAW files, micrographs and film.",
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name in names:
+        import_module(f"restore_cli.cli.{COMMANDS[name]}").register(app)
+    return app
 
 
 def _print_version(value: bool) -> None:
@@ -47,7 +62,6 @@ def _print_version(value: bool) -> None:
         raise typer.Exit()
 
 
-@app.callback()
 def _root(
     version: bool = typer.Option(
         False, "--version", callback=_print_version, is_eager=True, help="Print the version."
@@ -56,28 +70,17 @@ def _root(
     """Restore photographs, RAW files, micrographs and film."""
 
 
-def _register() -> None:
-    # Imported late so that each command module can import `app`-free helpers without a cycle.
-    from restore_cli.cli import (
-        bench,
-        compare,
-        degrade,
-        denoise,
-        denoise_raw,
-        doctor,
-        evaluate,
-        train,
-        upscale,
-        vsr,
-        weights,
-    )
+def _needed(argv: Sequence[str]) -> tuple[str, ...]:
+    """The commands that `argv` can be about.
 
-    for module in (upscale, denoise, denoise_raw, vsr, train, evaluate, degrade, weights, compare,
-                   doctor, bench):
-        module.register(app)
-
-
-_register()
+    The library works out every option of every command that it is told of, which takes longer
+    than the rest of what happens before a command begins.
+    """
+    if "_RESTORE_COMPLETE" in os.environ:  # the shell asks what may follow
+        return tuple(COMMANDS)
+    if argv and argv[0] in COMMANDS:
+        return (argv[0],)
+    return () if argv and argv[0] == "--version" else tuple(COMMANDS)
 
 
 def main(argv: Optional[Sequence[str]] = None, console: Optional[Console] = None) -> int:
@@ -91,7 +94,7 @@ def main(argv: Optional[Sequence[str]] = None, console: Optional[Console] = None
     _raise_on_sigterm()
     try:
         try:
-            status = app(
+            status = application(_needed(sys.argv[1:] if argv is None else argv))(
                 args=list(argv) if argv is not None else None,
                 prog_name="restore",
                 obj=console,

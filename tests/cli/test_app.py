@@ -47,7 +47,7 @@ def command(monkeypatch):
         def other() -> None:
             pass
 
-        monkeypatch.setattr(entry, "app", app)
+        monkeypatch.setattr(entry, "application", lambda names: app)
 
     return install
 
@@ -145,6 +145,32 @@ def test_version_and_help():
         assert name in found.stdout
 
 
+def test_a_command_is_told_of_no_other():
+    """Working out the options of all of them takes longer than the rest of the start."""
+    for name in entry.COMMANDS:
+        alone = {*entry.application((name,)).registered_commands,
+                 *entry.application((name,)).registered_groups}
+        assert len(alone) == 1, name
+    code = ("import sys\n"
+            "from restore_cli.cli.app import main\n"
+            "main(['weights', 'list', '--help'])\n"
+            "sys.exit('|'.join(name for name in ('upscale', 'train', 'bench')"
+            " if f'restore_cli.cli.{name}' in sys.modules) or None)")
+    found = run("-c", code)
+    assert found.returncode == 0, found.stderr
+    assert "restore weights list" in found.stdout
+
+
+@pytest.mark.parametrize("words", [["--help"], [], ["upscal"], ["--vers"], ["-h", "upscale"]])
+def test_words_that_name_no_command_see_all_of_them(words):
+    assert entry._needed(words) == tuple(entry.COMMANDS)
+
+
+def test_a_shell_that_completes_sees_all_commands(monkeypatch):
+    monkeypatch.setenv("_RESTORE_COMPLETE", "complete_bash")
+    assert entry._needed(["upscale"]) == tuple(entry.COMMANDS)
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["upscale", "--help"], ["--version"]])
 def test_help_loads_nothing_heavy(arguments):
     code = ("import sys\n"
@@ -162,9 +188,9 @@ def test_no_word_of_help_is_taken_for_markup():
     from rich.text import Text
     from typer.main import get_command
 
-    from restore_cli.cli.app import app
+    from restore_cli.cli.app import application
 
-    waiting, seen = [get_command(app)], 0
+    waiting, seen = [get_command(application())], 0
     while waiting:
         command = waiting.pop()
         waiting += getattr(command, "commands", {}).values()
