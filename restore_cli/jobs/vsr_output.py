@@ -18,7 +18,8 @@ from restore_cli.media import frames, video
 from restore_cli.media.frames import FrameWriter
 from restore_cli.media.video_codecs import CODECS, Encoding
 from restore_cli.media.video_model import Frame, VideoInfo
-from restore_cli.media.video_segment import Segment, SegmentWriter
+from restore_cli.media.video_segment import Content, Segment, SegmentWriter
+from restore_cli.pipeline.overlap import Aside
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -66,13 +67,16 @@ class Output(ABC):
             self._end_group()
 
     def _end_group(self) -> None:
-        record = self._close(self._group, self._in_group)
-        seconds, self._since = time.perf_counter() - self._since, time.perf_counter()
-        self._tell({"segment": self._group, "first": self._count - self._in_group,
-                    "frames": self._in_group, "seconds": round(seconds, 3),
-                    "fps": round(self._in_group / max(seconds, 1e-6), 3), **record})
+        self._close(self._group, self._count - self._in_group, self._in_group)
         self._group += 1
         self._in_group = 0
+
+    def _told(self, number: int, first: int, frames: int, **more: Any) -> None:
+        """Tells of a finished group."""
+        seconds, self._since = time.perf_counter() - self._since, time.perf_counter()
+        self._tell({"segment": number, "first": first, "frames": frames,
+                    "seconds": round(seconds, 3), "fps": round(frames / max(seconds, 1e-6), 3),
+                    **more})
 
     def finish(self) -> None:
         """Ends the last group and completes the output."""
@@ -89,8 +93,8 @@ class Output(ABC):
         """Writes a frame of it."""
 
     @abstractmethod
-    def _close(self, number: int, count: int) -> dict[str, Any]:
-        """Ends it; what there is to tell."""
+    def _close(self, number: int, first: int, frames: int) -> None:
+        """Ends it, with so many frames from number `first` on, and tells of it once it is safe."""
 
     @abstractmethod
     def _complete(self) -> None:
@@ -102,7 +106,11 @@ class Output(ABC):
 
 
 class Film(Output):
-    """Segments in the journal's folder, joined at the end."""
+    """Segments in the journal's folder, joined at the end.
+
+    An encoder works longest on what it has when it is told that no more comes. So a segment ends
+    in a thread of its own, beside the frames of the next one.
+    """
 
     def __init__(self, target: Path, encoding: Encoding, journal: Journal, *, source: VideoInfo,
                  carry: bool, whole: bool, arguments: tuple[str, ...], overwrite: bool,
@@ -112,6 +120,8 @@ class Film(Output):
         self._source, self._whole = source if carry else None, whole
         self._arguments, self._overwrite = arguments, overwrite
         self._writer: SegmentWriter | None = None
+        self._ending = Aside()
+        self._known: dict[str, Content] = {}
 
     def _open(self, number: int) -> None:
         name = f"segment_{number:05d}.{CODECS[self._encoding.codec].segment}"
@@ -121,32 +131,46 @@ class Film(Output):
 
     def _write(self, made: Made) -> None:
         assert self._writer is not None
+        self._ending.check()
         self._writer.write(made.rgb, made.source.pts, made.source.duration)
 
-    def _close(self, number: int, count: int) -> dict[str, Any]:
-        writer, self._writer = self._writer, None
+    def _close(self, number: int, first: int, frames: int) -> None:
+        writer, self._writer, place = self._writer, None, self._place
         assert writer is not None
-        writer.__exit__(None, None, None)
-        assert writer.segment is not None
-        record = writer.segment.record()
-        path = Path(record.pop("path"))
-        record.update(file=path.name, bytes=path.stat().st_size)
-        self._journal.add(record, self._place)
-        return {"bytes": record["bytes"]}
+
+        def end() -> None:
+            writer.__exit__(None, None, None)
+            assert writer.segment is not None and writer.content is not None
+            record = writer.segment.record()
+            path = Path(record.pop("path"))
+            self._known[str(path)] = writer.content
+            record.update(file=path.name, bytes=path.stat().st_size)
+            self._journal.add(record, place)
+            self._told(number, first, frames, bytes=record["bytes"])
+
+        try:
+            self._ending.do(end)
+        except BaseException:  # the segment before it has failed
+            _stop(writer)
+            raise
 
     def _complete(self) -> None:
+        self._ending.wait()
         segments = []
         for record in self._journal.segments:
             facts = {one.name: record[one.name] for one in fields(Segment) if one.name != "path"}
             segments.append(Segment(str(self._journal.folder / record["file"]), **facts))
         self.notes += video.join(segments, self._target, self._encoding, self._source,
                                  whole=self._whole, overwrite=self._overwrite,
-                                 arguments=self._arguments)
+                                 arguments=self._arguments, known=self._known)
         self._journal.remove()
 
     def abandon(self) -> None:
+        """Drops the segment in progress; one that is ending is kept if it ends well."""
         writer, self._writer = self._writer, None
         _stop(writer)
+        with suppress(Exception):  # what has failed before is what counts
+            self._ending.wait()
 
 
 class Pictures(Output):
@@ -174,10 +198,10 @@ class Pictures(Output):
             self._loose.append(path)
         self._writer.write(made.rgb, made.source.pts, made.source.duration)
 
-    def _close(self, number: int, count: int) -> dict[str, Any]:
-        self._journal.add({"frames": count}, self._place)
+    def _close(self, number: int, first: int, frames: int) -> None:
+        self._journal.add({"frames": frames}, self._place)
         self._loose = []
-        return {}
+        self._told(number, first, frames)
 
     def _complete(self) -> None:
         self.notes += self._writer.notes
@@ -208,8 +232,8 @@ class Pipe(Output):
         assert self._writer is not None
         self._writer.write(made.rgb, made.source.pts, made.source.duration)
 
-    def _close(self, number: int, count: int) -> dict[str, Any]:
-        return {}
+    def _close(self, number: int, first: int, frames: int) -> None:
+        self._told(number, first, frames)
 
     def _complete(self) -> None:
         writer, self._writer = self._writer, None

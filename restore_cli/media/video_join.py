@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from restore_cli.media.atomic import atomic_path
 from restore_cli.media.video_codecs import Encoding
 from restore_cli.media.video_ffmpeg import Process, local
 from restore_cli.media.video_model import VideoInfo
-from restore_cli.media.video_segment import Segment, frame_times
+from restore_cli.media.video_segment import Content, Segment, content
 from restore_cli.media.video_streams import Carried, container_for, language_for, plan
 
 _PRECISION = 1_000_000  # ticks a second in which ffmpeg takes times on its command line
@@ -21,7 +21,8 @@ _PRECISION = 1_000_000  # ticks a second in which ffmpeg takes times on its comm
 
 def join(segments: Sequence[Segment], target: str | Path, encoding: Encoding,
          source: VideoInfo | None = None, *, whole: bool = True, overwrite: bool = False,
-         arguments: Sequence[str] = ()) -> tuple[str, ...]:
+         arguments: Sequence[str] = (), known: Mapping[str, Content] | None = None
+         ) -> tuple[str, ...]:
     """Joins segments without encoding again; the file appears whole or not at all.
 
     What the container cannot hold is converted or left out; should ffmpeg refuse a stream all
@@ -36,6 +37,7 @@ def join(segments: Sequence[Segment], target: str | Path, encoding: Encoding,
             frame to the end of the last is carried over, and times count from there.
         overwrite: replace an existing file.
         arguments: further ffmpeg arguments for sound, subtitles, tags and the container.
+        known: what is in segments, by path, where they have been looked into already.
 
     Returns:
         What was converted or left out, one sentence each.
@@ -45,7 +47,7 @@ def join(segments: Sequence[Segment], target: str | Path, encoding: Encoding,
         OutputError: segments that do not belong together, or ffmpeg fails, with its words.
     """
     container = container_for(target, encoding.codec)
-    _check(segments, target)
+    contents = _contents(segments, target, known or {})
     carried, notes = plan(source, container) if source is not None else ([], [])
     with atomic_path(target, overwrite=overwrite) as part, \
             tempfile.TemporaryDirectory(prefix="restore-join-") as folder:
@@ -60,59 +62,62 @@ def join(segments: Sequence[Segment], target: str | Path, encoding: Encoding,
                     raise
                 carried, more = less
                 notes += more
-        _verify(part, segments, encoding, target)
+        _verify(part, segments, contents, encoding, target)
     return tuple(notes)
 
 
-def _verify(part: Path, segments: Sequence[Segment], encoding: Encoding, target: str | Path
-            ) -> None:
+def _verify(part: Path, segments: Sequence[Segment], contents: Sequence[Content],
+            encoding: Encoding, target: str | Path) -> None:
     """Compares the times of all frames with those of the segments.
 
     Raises:
         OutputError: a frame is missing or shown at another time.
     """
     base = encoding.time_base
-    expected: list[Fraction] = []
-    for segment in segments:
-        times = frame_times(segment.path, target)
-        if len(times) != segment.frames:
-            raise OutputError(f"segment {segment.path} has {len(times)} frames and should have "
-                              f"{segment.frames}", path=target, hint="Start again without --resume")
-        expected += [time + (segment.first - segments[0].first) * base for time in times]
-    found = frame_times(part, target)
-    if len(found) != len(expected):
-        raise OutputError(f"{len(found)} of {len(expected)} frames were written", path=target)
-    start = found[0]
-    for number, (one, other) in enumerate(zip(found, expected)):
+    wanted = sum(len(inside.ticks) for inside in contents)
+    expected = (tick * inside.base + (segment.first - segments[0].first) * base
+                for segment, inside in zip(segments, contents, strict=True)
+                for tick in inside.ticks)
+    film = content(part, target)
+    if len(film.ticks) != wanted:
+        raise OutputError(f"{len(film.ticks)} of {wanted} frames were written", path=target)
+    found = (tick * film.base for tick in film.ticks)
+    start = film.ticks[0] * film.base
+    for number, (one, other) in enumerate(zip(found, expected, strict=True)):
         if abs(one - start - other) > Fraction(1, 900):  # Matroska counts milliseconds
             raise OutputError(f"frame {number} is shown at {float(one - start):.4f} s and should "
                               f"be at {float(other):.4f} s", path=target)
 
 
-def _check(segments: Sequence[Segment], target: str | Path) -> None:
+def _contents(segments: Sequence[Segment], target: str | Path, known: Mapping[str, Content]
+              ) -> list[Content]:
+    """What is in the segments, which have to belong together."""
     if not segments:
         raise OutputError("there are no segments to join", path=target)
     for before, after in zip(segments, segments[1:]):
         if after.first <= before.last:
             raise OutputError(f"segment {after.path} begins before the end of {before.path}",
                               path=target)
-    headers = {_header(one, target) for one in segments}
-    if len(headers) > 1:
+    found = []
+    for segment in segments:
+        inside = known.get(segment.path) or _content(segment, target)
+        if len(inside.ticks) != segment.frames:
+            raise OutputError(f"segment {segment.path} has {len(inside.ticks)} frames and should "
+                              f"have {segment.frames}", path=target,
+                              hint="Start again without --resume")
+        found.append(inside)
+    if len({inside.header for inside in found}) > 1:
         raise OutputError("its segments were encoded with different settings", path=target,
                           hint="Start again without --resume")
+    return found
 
 
-def _header(segment: Segment, target: str | Path) -> tuple[object, ...]:
-    import av
-
+def _content(segment: Segment, target: str | Path) -> Content:
     try:
-        with av.open(local(segment.path)) as container:
-            context = container.streams.video[0].codec_context
-            return (context.name, context.width, context.height, context.pix_fmt,
-                    bytes(context.extradata or b""))
-    except (OSError, ValueError, IndexError, av.FFmpegError) as error:
-        raise OutputError(f"segment {segment.path} cannot be read: "
-                          f"{getattr(error, 'strerror', None) or error}", path=target) from error
+        return content(segment.path, target)
+    except OutputError as error:
+        error.message = f"segment {segment.path}: {error.message}"
+        raise
 
 
 def _less(carried: list[Carried], container: str, words: str

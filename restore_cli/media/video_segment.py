@@ -7,6 +7,7 @@ decoded frames as one that was never interrupted, provided it is cut at the same
 from __future__ import annotations
 
 import subprocess
+from array import array
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -47,6 +48,21 @@ class Segment:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Content:
+    """What is in the file of a segment.
+
+    Attributes:
+        header: what has to be the same in all segments of a film.
+        base: seconds a tick.
+        ticks: at which its frames are shown, rising.
+    """
+
+    header: tuple[object, ...]
+    base: Fraction
+    ticks: array
+
+
 class SegmentWriter:
     """A context manager that encodes frames into one segment file.
 
@@ -59,6 +75,7 @@ class SegmentWriter:
 
     Attributes:
         segment: what was written, once the block has ended.
+        content: what was found in the file then.
 
     Raises:
         OutputError: the encoder fails, with its words; no frame was given; full disk.
@@ -72,6 +89,7 @@ class SegmentWriter:
         self._process: Process | None = None
         self._count = self._first = self._last = self._duration = 0
         self.segment: Segment | None = None
+        self.content: Content | None = None
 
     def __enter__(self) -> SegmentWriter:
         encoding = self._encoding
@@ -146,7 +164,8 @@ class SegmentWriter:
         except OSError as error:
             self._fail(error)
         self._process.wait(self._shown)
-        found = len(frame_times(self._part, self._shown))
+        self.content = content(self._part, self._shown)
+        found = len(self.content.ticks)
         if found != self._count:
             raise OutputError(f"the encoder wrote {found} of {self._count} frames",
                               path=self._shown, hint="Check --ffmpeg-args")
@@ -162,8 +181,8 @@ def write_segment(target: str | Path, frames: Iterable[Frame], encoding: Encodin
     return writer.segment
 
 
-def frame_times(path: str | Path, target: str | Path) -> list[Fraction]:
-    """Seconds at which the frames of the first video stream of a written file are shown.
+def content(path: str | Path, target: str | Path) -> Content:
+    """What is in the first video stream of a written file.
 
     Raises:
         OutputError: it cannot be read; named is `target`, the film it is for.
@@ -173,6 +192,9 @@ def frame_times(path: str | Path, target: str | Path) -> list[Fraction]:
     try:
         with av.open(local(path)) as container:
             stream = container.streams.video[0]
+            context = stream.codec_context
+            header = (context.name, context.width, context.height, context.pix_fmt,
+                      bytes(context.extradata or b""))
             base = Fraction(stream.time_base)
             ticks = sorted(packet.pts for packet in container.demux(stream)
                            if packet.size and packet.pts is not None)
@@ -180,4 +202,4 @@ def frame_times(path: str | Path, target: str | Path) -> list[Fraction]:
         raise OutputError("what the encoder wrote cannot be read back: "
                           f"{getattr(error, 'strerror', None) or error}",
                           path=target) from error
-    return [tick * base for tick in ticks]
+    return Content(header, base, array("q", ticks))

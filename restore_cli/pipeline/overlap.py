@@ -1,4 +1,4 @@
-"""Reading ahead and writing behind: two threads beside the one that computes."""
+"""Reading ahead, writing behind and ending aside: threads beside the one that computes."""
 
 from __future__ import annotations
 
@@ -132,4 +132,37 @@ class Behind:
                 self._use(value)
                 del value
         except BaseException as error:  # raised again by `put` or the block's end
+            self._error = error
+
+
+class Aside:
+    """Calls functions in a thread, one at a time; the caller goes on meanwhile."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Begins `work` once the work before it has ended; raises that one's error instead."""
+        self.wait()
+        self._thread = threading.Thread(target=self._run, args=(work,), name="aside")
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raises the error of the work before, if it has failed by now."""
+        if self._error is not None:
+            self.wait()
+
+    def wait(self) -> None:
+        """Waits for the work in progress; raises its error."""
+        while self._thread is not None and self._thread.is_alive():
+            self._thread.join(_POLL)
+        self._thread, error, self._error = None, self._error, None
+        if error is not None:
+            raise error
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # raised again by `wait`
             self._error = error

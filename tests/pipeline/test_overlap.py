@@ -1,4 +1,4 @@
-"""Reading ahead and writing behind."""
+"""Reading ahead, writing behind and ending aside."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from restore_cli.pipeline.overlap import Ahead, Behind
+from restore_cli.pipeline.overlap import Ahead, Aside, Behind
 
 
 def test_ahead_gives_all_in_order_and_not_too_many():
@@ -79,3 +79,30 @@ def test_behind_drops_what_waits_when_the_block_fails():
         threading.Timer(0.05, gate.set).start()
         raise KeyboardInterrupt
     assert len(used) <= 1
+
+
+def test_aside_works_beside_the_caller_one_at_a_time():
+    aside, gate, seen = Aside(), threading.Event(), []
+    aside.do(lambda: (gate.wait(10), seen.append(1)))
+    aside.check()
+    assert not seen  # the caller did not wait
+    gate.set()
+    aside.do(lambda: seen.append(2))
+    aside.wait()
+    assert seen == [1, 2]
+
+
+def test_aside_raises_an_error_once():
+    aside, seen = Aside(), []
+    aside.do(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        aside.do(lambda: seen.append(1))
+    aside.wait()
+    assert not seen  # what came after the failure was not begun
+    aside.do(lambda: 1 / 0)
+    while True:
+        try:
+            aside.check()
+        except ZeroDivisionError:
+            break
+    aside.check()
