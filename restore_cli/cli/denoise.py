@@ -97,6 +97,7 @@ def denoise(
     threads: shared.Threads = None,
     memory: shared.Memory = None,
     tile: shared.Tile = None,
+    precision: shared.Precision = "fp32",
     json: shared.Json = False,
     quiet: shared.Quiet = False,
     no_progress: shared.NoProgress = False,
@@ -127,5 +128,5 @@ def denoise(
         format=format, quality=quality, png_level=png_level, overwrite=overwrite,
         skip_existing=skip_existing, recursive=recursive, dry_run=dry_run, files_from=files_from,
         null=null, shard=shard, device=device, jobs=jobs, threads=threads, memory=memory,
-        tile=tile), console)
+        tile=tile, precision=precision), console)
     raise typer.Exit(int(status))

@@ -73,6 +73,7 @@ def denoise_raw(
     tile: Annotated[Optional[int], typer.Option(
         "--tile", min=32, help="Tile side in sensor pixels; default: chosen from --memory.",
         rich_help_panel=shared.COMPUTE)] = None,
+    precision: shared.Precision = "fp32",
     json: shared.Json = False,
     quiet: shared.Quiet = False,
     no_progress: shared.NoProgress = False,
@@ -101,5 +102,5 @@ def denoise_raw(
         output=output, suffix=suffix, format=format, quality=quality, png_level=png_level,
         overwrite=overwrite, skip_existing=skip_existing, recursive=recursive, dry_run=dry_run,
         files_from=files_from, null=null, shard=shard, device=device, jobs=jobs, threads=threads,
-        memory=memory, tile=tile), console)
+        memory=memory, tile=tile, precision=precision), console)
     raise typer.Exit(int(status))

@@ -55,6 +55,7 @@ def upscale(
     threads: shared.Threads = None,
     memory: shared.Memory = None,
     tile: shared.Tile = None,
+    precision: shared.Precision = "fp32",
     json: shared.Json = False,
     quiet: shared.Quiet = False,
     no_progress: shared.NoProgress = False,
@@ -80,5 +81,5 @@ def upscale(
         suffix=suffix, format=format, quality=quality, png_level=png_level, overwrite=overwrite,
         skip_existing=skip_existing, recursive=recursive, dry_run=dry_run, files_from=files_from,
         null=null, shard=shard, device=device, jobs=jobs, threads=threads, memory=memory,
-        tile=tile), console)
+        tile=tile, precision=precision), console)
     raise typer.Exit(int(status))

@@ -79,6 +79,7 @@ def vsr(
     threads: shared.Threads = None,
     memory: shared.Memory = None,
     tile: shared.Tile = None,
+    precision: shared.Precision = "fp32",
     json: shared.Json = False,
     quiet: shared.Quiet = False,
     no_progress: shared.NoProgress = False,
@@ -106,5 +107,6 @@ def vsr(
         model=model, weights=weights, output=output, suffix=suffix, format=format,
         png_level=png_level, overwrite=overwrite, skip_existing=skip_existing,
         recursive=recursive, dry_run=dry_run, files_from=files_from, null=null, shard=shard,
-        device=device, jobs=jobs, threads=threads, memory=memory, tile=tile), console)
+        device=device, jobs=jobs, threads=threads, memory=memory, tile=tile,
+        precision=precision), console)
     raise typer.Exit(int(status))

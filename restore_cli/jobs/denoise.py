@@ -15,7 +15,7 @@ import numpy as np
 from restore_cli import units
 from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, InputError, RestoreError, UsageError
-from restore_cli.jobs import denoise_network, denoise_train, files, workers
+from restore_cli.jobs import denoise_network, denoise_train, files, precision, workers
 from restore_cli.jobs.denoise_pictures import Context, Example, PictureWork, common
 from restore_cli.jobs.denoise_report import Measure
 from restore_cli.jobs.denoise_session import Kind, Session
@@ -85,6 +85,7 @@ class DenoiseRequest(files.PictureRequest):
         return made
 
 
+@precision.applied
 def run(request: DenoiseRequest, console: Console) -> ExitStatus:
     """Does what `request` says.
 
@@ -124,6 +125,7 @@ def run(request: DenoiseRequest, console: Console) -> ExitStatus:
                       describe=_describe, weigh=job.weigh, room=job.context.shared).status
 
 
+@precision.applied_to_share
 def share(task: dict[str, Any], items: Iterator[Item], console: Console, report: Report) -> None:
     """One of several processes' part of a run; see `jobs.workers`."""
     request = DenoiseRequest(**task["request"])
@@ -153,8 +155,9 @@ class _Job:
                  console: Console, alone: bool):
         self.request, self.console, self.session = request, console, session
         session.warm_up(3 if request.volume else 2)
+        precision.confirm(session.name, session.device)
         budget = memory.budget(request.memory, base=memory.rss() + files.CODECS)
-        self.context = Context(request, format, session, console, alone, budget.room,
+        self.context = Context(request, format, session, console, alone, budget,
                                budget.room // 2, Measure(request.struct, session.trains))
         self.pictures, self.stacks = PictureWork(self.context), StackWork(self.context)
         self._stdin: bytes | None = None
@@ -164,7 +167,8 @@ class _Job:
         found = buffers.header(item.source) if item.source != STREAM else None
         if found is None:
             return 0
-        extra = buffers.encoding(files.format_of(item, "TIFF", "TIFF"), found.height, found.width)
+        extra = buffers.encoding(files.format_of(item, "TIFF", "TIFF"), found.height, found.width,
+                                 found.pixel_bytes)
         return max(found.decoding, 2 * found.held, found.held + extra)
 
     def read(self, item: Item) -> Image | Stack:
@@ -184,6 +188,10 @@ class _Job:
         if self.request.volume:
             raise InputError("is one picture, no volume", path=source,
                              hint="Leave --volume out, or name its axes with --axes")
+        found = buffers.header(source) if source != STREAM else None
+        if found is not None:
+            with self.context.budget.telling():
+                files.check_room(source, found.decoding, self.context.room)
         return files.read(given)
 
     def _bytes(self) -> BinaryIO:
@@ -194,10 +202,12 @@ class _Job:
 
     def compute(self, item: Item, opened: Image | Stack) -> Any:
         """Denoises one image or stack."""
-        if isinstance(opened, Image):
-            return self.pictures.compute(item, opened)
-        with opened:
-            return self.stacks.compute(item, opened)
+        # Among several images, half of what is given is theirs.
+        with self.context.budget.telling(1 if self.context.alone else 2):
+            if isinstance(opened, Image):
+                return self.pictures.compute(item, opened)
+            with opened:
+                return self.stacks.compute(item, opened)
 
     def write(self, item: Item, result: Any) -> dict[str, Any]:
         """Stores one result; returns the facts for its record."""

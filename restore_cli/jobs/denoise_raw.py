@@ -24,6 +24,7 @@ from restore_cli.jobs import (
     denoise_raw_tiles,
     denoise_raw_whole,
     files,
+    precision,
     workers,
 )
 from restore_cli.jobs.denoise_raw_image import Levels, Picture, Result, Style
@@ -74,6 +75,7 @@ class _Made:
     tile: tuple[int, int]
 
 
+@precision.applied
 def run(request: DenoiseRawRequest, console: Console) -> ExitStatus:
     """Does what `request` says.
 
@@ -121,6 +123,7 @@ def run(request: DenoiseRawRequest, console: Console) -> ExitStatus:
                           describe=_describe, weigh=job.weigh, room=job.shared).status
 
 
+@precision.applied_to_share
 def share(task: dict[str, Any], items: Iterator[Item], console: Console, report: Report) -> None:
     """One of several processes' part of a run; see `jobs.workers`."""
     request = DenoiseRawRequest(**task["request"])
@@ -232,6 +235,7 @@ class _Job:
         self.model = denoise_raw_plan.cost(loaded.arch, loaded.config, loaded.layout,
                                            loaded.fused)
         self._warm_up()
+        precision.confirm(loaded.name, loaded.device)
         self.budget = memory.budget(request.memory, base=memory.rss() + files.CODECS)
         self.shared = self.budget.room // 2
         """Bytes that files read, computed and written at the same time may take together."""
@@ -259,6 +263,8 @@ class _Job:
         if found is None:
             return 0
         format = denoise_raw_output.format_of(item, self.request)
+        with self.budget.telling():
+            files.check_room(item.source, denoise_raw_plan.reading(path), self.budget.room)
         return max(denoise_raw_plan.reading(path),
                    2 * denoise_raw_plan.MOSAIC * found[0] * found[1]
                    + denoise_raw_plan.writing(format, found))
@@ -324,16 +330,19 @@ class _Job:
         """The tile, or the strips, that fit beside both mosaics."""
         held = 2 * picture.mosaic.nbytes
         need = held + denoise_raw_plan.writing(format, picture.mosaic.shape)
-        if need > self.budget.room:
-            raise OutOfMemory(f"takes {units.show(need)} as {format}, and "
-                              f"{units.show(self.budget.room)} are left", path=item.source,
-                              hint="Give more with --memory")
+        room = self.budget.room
         apart = self.alone or need > self.shared
-        left = self.budget.room - (held if apart else self.shared)
-        if self.whole:
-            return denoise_raw_whole.choose(self.loaded, picture.shape, left)
-        asked = None if self.request.tile is None else self.request.tile // 2
-        return denoise_raw_plan.choose(self.model, self.loaded.layout, picture.shape, left, asked)
+        left = room - (held if apart else self.shared)
+        with self.budget.telling(1 if apart else 2):
+            if need > room:
+                raise OutOfMemory(f"takes {units.show(need)} as {format}, and {units.show(room)} "
+                                  "are left", path=item.source, hint="Give more with --memory",
+                                  short=need - room)
+            if self.whole:
+                return denoise_raw_whole.choose(self.loaded, picture.shape, left)
+            asked = None if self.request.tile is None else self.request.tile // 2
+            return denoise_raw_plan.choose(self.model, self.loaded.layout, picture.shape, left,
+                                           asked)
 
     def _fill(self, picture: Picture, result: Result, how: tuple[int, int] | Strips, spill: Path
               ) -> tuple[int, int] | Strips:

@@ -13,6 +13,7 @@ from restore_cli.errors import InputError, UsageError, WeightsError
 from restore_cli.jobs import denoise_network, denoise_plan, denoise_train
 from restore_cli.jobs.denoise_network import Loaded, Normalisation, Units
 from restore_cli.jobs.denoise_train import Part, Recipe, Trained
+from restore_cli.nets.ops import precision
 from restore_cli.pipeline import memory
 from restore_cli.weights.files import Weights
 
@@ -62,6 +63,11 @@ class Session:
     def trains(self) -> bool:
         """Whether networks are trained in this run."""
         return self.given is None and not self.quick
+
+    @property
+    def name(self) -> str:
+        """Of its network, for messages."""
+        return self.given.name if self.given is not None else f"the network '{self.choice}'"
 
     def warm_up(self, dims: int) -> None:
         """Compiles and loads the kernels, so that memory counted afterwards includes them."""
@@ -134,7 +140,8 @@ class Session:
         """
         total = self.recipe.steps or self.recipe.seconds
         unit = "step" if self.recipe.steps else "s"
-        with self.console.progress(total=total, unit=unit, desc=words) as bar:
+        with self.console.progress(total=total, unit=unit, desc=words) as bar, \
+                precision.using(False):
             def tell(progress) -> None:
                 done = progress.step if self.recipe.steps else min(progress.seconds, total)
                 bar.update(done - bar.n)

@@ -50,6 +50,7 @@ class PictureRequest:
     threads: int | None = None
     memory: str | None = None
     tile: int | None = None
+    precision: str = "fp32"
 
 
 def asked_format(request: PictureRequest) -> str | None:
@@ -147,6 +148,22 @@ def opened(source: Place, console: Console) -> Path | BinaryIO:
     return io.BytesIO(raw.read())
 
 
+def check_room(source: Place, need: int, room: int) -> None:
+    """Fails before a source is decoded that would not fit while it is.
+
+    Args:
+        need: bytes while decoding; 0 where that is not known.
+        room: bytes there are.
+
+    Raises:
+        OutOfMemory: it would not fit.
+    """
+    if need > room:
+        raise OutOfMemory(f"takes {units.show(need)} to be decoded, and {units.show(room)} are "
+                          "left", path=source, hint="Give more with --memory",
+                          short=need - room)
+
+
 def read(source: Path | BinaryIO) -> Image:
     """Decodes a picture and hands back what the decoder took.
 
@@ -209,7 +226,7 @@ class Places:
 
 
 def places(item: Item, held: int, shape: tuple[int, ...], itemsize: int, format: str, *,
-           least: int, room: int, shared: int) -> Places:
+           least: int, room: int, shared: int, alone: bool = False) -> Places:
     """Splits the room between the input, the output and the tiles.
 
     Args:
@@ -219,6 +236,7 @@ def places(item: Item, held: int, shape: tuple[int, ...], itemsize: int, format:
         least: bytes of the smallest tile.
         room: bytes there are.
         shared: bytes that images in flight together may take; a larger one is alone.
+        alone: the run has no other image.
 
     Raises:
         OutOfMemory: the output fits neither in memory nor, as this format, through the disk.
@@ -226,16 +244,23 @@ def places(item: Item, held: int, shape: tuple[int, ...], itemsize: int, format:
     out = itemsize
     for length in shape:
         out *= length
-    extra = buffers.encoding(format, *shape[:2])
+    extra = buffers.encoding(format, *shape[:2], itemsize * shape[2])
     need, spill = max(held + out + least, out + extra), None
     if need > room:
         if format not in _SPILLING or item.target == STREAM:
             raise OutOfMemory(
                 f"an output of {shape[1]}x{shape[0]} as {format} takes {units.show(need)}, "
                 f"and {units.show(room)} are left", path=item.source,
-                hint="Give more with --memory, or write a PNG or TIFF file, which needs less")
+                hint="Give more with --memory, or write a PNG or TIFF file, which needs less",
+                short=need - room)
         spill, out = _existing_folder(item.target), 0
-    return Places(spill, room - (held + out if need - least > shared else shared))
+        if held + least > room:  # told here, as the image alone may be more than there is
+            raise OutOfMemory(
+                f"an image of {units.show(held)} and the smallest tile take "
+                f"{units.show(held + least)}, and {units.show(room)} are left", path=item.source,
+                hint="Give more with --memory", short=held + least - room)
+    apart = alone or need - least > shared
+    return Places(spill, room - (held + out if apart else shared))
 
 
 def _existing_folder(target: Path) -> Path:

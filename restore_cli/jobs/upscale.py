@@ -12,7 +12,7 @@ import numpy as np
 
 from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, UsageError
-from restore_cli.jobs import files, upscale_network, upscale_plan, workers
+from restore_cli.jobs import files, precision, upscale_network, upscale_plan, workers
 from restore_cli.jobs.upscale_image import Upscaler
 from restore_cli.jobs.upscale_plan import Geometry, Target
 from restore_cli.media import limits
@@ -48,6 +48,7 @@ class _Result:
     resources: contextlib.ExitStack
 
 
+@precision.applied
 def run(request: UpscaleRequest, console: Console) -> ExitStatus:
     """Does what `request` says.
 
@@ -76,6 +77,7 @@ def run(request: UpscaleRequest, console: Console) -> ExitStatus:
                       describe=_describe, weigh=job.weigh, room=job.shared).status
 
 
+@precision.applied_to_share
 def share(task: dict[str, Any], items: Iterator[Item], console: Console, report: Report) -> None:
     """One of several processes' part of a run; see `jobs.workers`."""
     request = UpscaleRequest(**task["request"])
@@ -109,6 +111,7 @@ class _Job:
         self.model = upscale_plan.cost(loaded.layout, request.self_ensemble, loaded.fused,
                                        loaded.encoder_fused)
         self._warm_up()
+        precision.confirm(loaded.name, loaded.device)
         self.budget = memory.budget(request.memory, base=memory.rss() + files.CODECS)
         self.shared = self.budget.room // 2
         """Bytes that images read, computed and written at the same time may take together."""
@@ -133,7 +136,10 @@ class _Job:
             return 0
         height, width = self._size(found.height, found.width)
         out = height * width * found.pixel_bytes
-        extra = buffers.encoding(files.format_of(item, self.format, "PNG"), height, width)
+        extra = buffers.encoding(files.format_of(item, self.format, "PNG"), height, width,
+                                 found.pixel_bytes)
+        with self.budget.telling():
+            files.check_room(item.source, found.decoding, self.budget.room)
         return max(found.decoding, found.held + out, out + extra)
 
     def read(self, item: Item) -> Image:
@@ -199,12 +205,16 @@ class _Job:
              item: Item) -> tuple[int, Path | None]:
         """The tile, and the folder for the output's pixels where they do not fit in memory."""
         least = geometry.cost(self.model, upscale_plan.SMALLEST_TILE)
-        found = files.places(item, image.pixels.nbytes, shape, image.pixels.itemsize, format,
-                             least=least, room=self.budget.room, shared=self.shared)
-        if self.request.tile is None:
-            return geometry.choose(self.model, found.left), found.spill
-        return memory.check_tile(self.request.tile, lambda tile: geometry.cost(
-            self.model, tile, True), found.left), found.spill
+        with self.budget.telling():
+            found = files.places(item, image.pixels.nbytes, shape, image.pixels.itemsize, format,
+                                 least=least, room=self.budget.room, shared=self.shared,
+                                 alone=self.alone)
+        # Among several images, half of what is given is theirs.
+        with self.budget.telling(1 if self.alone else 2):
+            if self.request.tile is None:
+                return geometry.choose(self.model, found.left), found.spill
+            return memory.check_tile(self.request.tile, lambda tile: geometry.cost(
+                self.model, tile, True), found.left), found.spill
 
     def _fill(self, geometry: Geometry, tile: int, image: Image, out: np.ndarray,
               mapped: Levels) -> None:

@@ -18,7 +18,7 @@ from restore_cli.errors import (
     RestoreError,
     UsageError,
 )
-from restore_cli.jobs import files, vsr_names, vsr_network, vsr_preview, workers
+from restore_cli.jobs import files, precision, vsr_names, vsr_network, vsr_preview, workers
 from restore_cli.jobs.vsr_cut import Cut
 from restore_cli.jobs.vsr_film import Film, Settings
 from restore_cli.media import video
@@ -49,6 +49,7 @@ class VsrRequest(files.PictureRequest):
     weights: str | None = None
 
 
+@precision.applied
 def run(request: VsrRequest, console: Console) -> ExitStatus:
     """Does what `request` says.
 
@@ -86,6 +87,7 @@ def run(request: VsrRequest, console: Console) -> ExitStatus:
     return report.summary.status
 
 
+@precision.applied_to_share
 def share(task: dict[str, Any], items: Iterator[Item], console: Console, report: Report) -> None:
     """One of several processes' part of a run; see `jobs.workers`."""
     request = VsrRequest(**task["request"])
@@ -103,6 +105,8 @@ def _film(settings: Settings, path: Path, console: Console, sheets: Mapping[str,
     if request.scale > loaded.config["scale"]:
         raise UsageError(f"--scale {request.scale} is more than the x{loaded.config['scale']} "
                          f"of {loaded.name}")
+    loaded.quick()
+    precision.confirm(loaded.name, loaded.device)
     return Film(settings, loaded, sha256_of(path), console, sheets)
 
 

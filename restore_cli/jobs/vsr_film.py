@@ -28,12 +28,14 @@ from restore_cli.media import frames, video
 from restore_cli.media.atomic import check_target
 from restore_cli.media.video_model import Frame, VideoInfo
 from restore_cli.nets.layout import layout
-from restore_cli.pipeline import memory, naming
+from restore_cli.pipeline import buffers, memory, naming
 from restore_cli.pipeline.naming import STREAM, Item
 from restore_cli.pipeline.overlap import Ahead, Behind
 
 if TYPE_CHECKING:
     from restore_cli.jobs.vsr import VsrRequest
+
+_NEXT = 1.3  # as much as one encoder, that one and the beginning of the next take on a CPU
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class Film:
                  journal: Journal | None) -> dict[str, Any]:
         scale, size = self._request.scale, (info.height, info.width)
         out_size = scale * info.width, scale * info.height
-        plan = self._plan(info, journal)
+        plan = self._plan(item, info, journal)
         self._preview(item, info, plan)
         total = self._settings.cut.count(info)
         with self._console.progress(total=total, unit="frame", initial=journal.frames
@@ -202,7 +204,7 @@ class Film:
 
         return say
 
-    def _plan(self, info: VideoInfo, journal: Journal | None) -> Plan:
+    def _plan(self, item: Item, info: VideoInfo, journal: Journal | None) -> Plan:
         model = vsr_plan.cost(
             layout("vsr", self._loaded.config), self._loaded.config, (info.height, info.width),
             2 if info.deep else 1, self._request.scale, self._loaded.fused)
@@ -210,7 +212,9 @@ class Film:
         if journal is not None and journal.plan is not None:
             before = Plan(tuple(journal.plan["tile"]), journal.plan["pairs"])
         try:
-            plan = vsr_plan.choose(model, self._budget.room, self._request.tile, before)
+            with self._budget.telling():
+                plan = vsr_plan.choose(model, self._budget.room, self._request.tile, before,
+                                       self._beside(item, info))
         except OutOfMemory as error:
             error.path = error.path or info.path
             raise
@@ -219,6 +223,24 @@ class Film:
             self._console.warn(f"{info.path}: less memory than before: smaller tiles, whose "
                                "rounding may differ")
         return plan
+
+    def _beside(self, item: Item, info: VideoInfo) -> int:
+        """Bytes of what writes the enlarged frames, ffmpeg's process above all."""
+        width, height = (self._request.scale * side for side in (info.width, info.height))
+        if item.target == STREAM:
+            return 0
+        if vsr_names.to_pictures(item.target):
+            return buffers.encoding("PNG", height, width)
+        encoding, _ = self._encoding(info, (width, height))
+        # While a segment ends, the next one's encoder begins: to fill, where frames come fast.
+        return int(encoding.memory * (_NEXT if self._loaded.fused else 2))
+
+    def _encoding(self, info: VideoInfo, size: tuple[int, int]
+                  ) -> tuple[video.Encoding, tuple[str, ...]]:
+        """How a film of frames of this (width, height) is encoded, and what that cannot keep."""
+        request, (picture, _) = self._request, video.split_arguments(self._settings.arguments)
+        return video.choose(info, *size, codec=request.codec, crf=request.crf,
+                            pixel_format=request.pixel_format, arguments=picture)
 
     def _journal(self, item: Item, film: video.Source) -> Journal | None:
         """The journal, for what goes to files; frames of a pipe cannot come again."""
@@ -239,6 +261,8 @@ class Film:
         facts = {**{name: getattr(request, name) for name in names},
                  "scene_threshold": self._settings.threshold, "input": identity,
                  "weights": self._sha256}
+        if request.precision != "fp32":  # journals from before there was a choice lack it
+            facts["precision"] = request.precision
         return Journal(item.target, facts, resume=request.resume, overwrite=request.overwrite)
 
     def _output(self, item: Item, info: VideoInfo, size: tuple[int, int],
@@ -260,9 +284,8 @@ class Film:
             return vsr_output.Pictures(item.target, journal, names=_names(film, self._settings),
                                        overwrite=request.overwrite, length=request.segment,
                                        tell=tell, png_level=request.png_level)
-        picture, rest = video.split_arguments(self._settings.arguments)
-        encoding, notes = video.choose(info, *size, codec=request.codec, crf=request.crf,
-                                       pixel_format=request.pixel_format, arguments=picture)
+        encoding, notes = self._encoding(info, size)
+        _, rest = video.split_arguments(self._settings.arguments)
         for note in notes:
             self._console.warn(f"{item.source}: {note}")
         return vsr_output.Film(

@@ -31,19 +31,21 @@ class Loaded:
     config: dict[str, Any]
     network: Any
     device: str = "cpu"
-    _quick: Any = field(default=None, init=False, repr=False)
+    _quick: dict[tuple[bool, bool], Any] = field(default_factory=dict, init=False, repr=False)
 
     def quick(self) -> Any:
-        """The network as `nets.vsr.quick.Quick`, made once; its weights must not change then."""
+        """The network as `nets.vsr.quick.Quick`, made once for each of the forms that it has on
+        this device; its weights must not change then."""
         import jittor as jt
 
-        from restore_cli.nets.ops import chain
+        from restore_cli.nets.ops import chain, precision
         from restore_cli.nets.vsr.quick import Quick
 
         with jt.no_grad():
-            if self._quick is None or self._quick.fused != chain.usable():
-                self._quick = Quick(self.network)
-        return self._quick
+            form = chain.usable(), precision.chosen()
+            if form not in self._quick:
+                self._quick[form] = Quick(self.network)
+        return self._quick[form]
 
     @property
     def fused(self) -> bool:

@@ -50,6 +50,7 @@ class Arena {
 
 // Convolutions one after the other; they work in the same memory, which is the arena's.
 struct Series {
+  bool half = false;  // products in bfloat16
   int threads = available_threads();
   float* scratch = nullptr;
   int64_t room = 0;
@@ -62,7 +63,7 @@ struct Series {
     const int64_t need = threads * scratch_size(blocks, out.blocks, false);
     if (need > room) scratch = arena.floats(room = need);
     convolve(in.data(), (int)in.size(), u, bias, slope, &out, 1, nullptr, scratch, threads,
-             added);
+             added, half);
   }
 };
 
@@ -70,8 +71,10 @@ struct Series {
 struct Weights : Series {
   const float *u, *bias;
 
-  Weights(const float* packed, const float* biases)
-      : u(packed + (int64_t)packed[0]), bias(biases) {}
+  Weights(const float* packed, const float* biases, bool as_half)
+      : u(packed + (int64_t)packed[0]), bias(biases) {
+    half = as_half;
+  }
 
   // As `run`, with the next layer's weights.
   void next(Arena& arena, const std::vector<Map>& in, const Map& out, float slope,
@@ -79,7 +82,7 @@ struct Weights : Series {
     int64_t blocks = 0;
     for (const Map& each : in) blocks += each.blocks;
     run(arena, in, u, bias, out, slope, added);
-    u += weights_size(blocks, out.blocks);
+    u += weights_size(blocks, out.blocks, half);
     bias += out.blocks * LANES;
   }
 };

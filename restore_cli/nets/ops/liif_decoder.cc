@@ -6,62 +6,67 @@
 // is gathered and sent through the hidden layers; the rows of a query are then blended and the
 // last layer is applied once. Nothing of the size of the output times the width is ever stored.
 //
-// The matrix product is a register-blocked kernel over weight panels of 32 outputs, written with
-// the vector extension of GCC and Clang so that it fits AVX-512, AVX2 and NEON alike. A row's
-// result does not depend on the block it is in, so any window gives the same bits.
-
-#include <algorithm>
-#include <cstdint>
-#include <vector>
+// The matrix product is a register-blocked kernel over weight panels of 32 outputs. A row's
+// result does not depend on the block it is in, so any window gives the same bits. With products
+// in bfloat16 the hidden vectors are rounded to it; the last of them, which are blended, are not.
+// To be read after forms.cc.
 
 namespace restore_liif {
 
-// LANES floats in a vector register; a pass of the kernel keeps ROWS x VECTORS sums in registers.
+using namespace restore_blocked;
+
+// A pass of the kernel keeps ROWS x VECTORS sums in registers.
 #if defined(__AVX512F__)
-constexpr int LANES = 16, VECTORS = 2, ROWS = 8;
+constexpr int VECTORS = 2, ROWS = 8;
 #elif defined(__AVX__)
-constexpr int LANES = 8, VECTORS = 2, ROWS = 6;
+constexpr int VECTORS = 2, ROWS = 6;
 #elif defined(__aarch64__)
-constexpr int LANES = 4, VECTORS = 4, ROWS = 6;
+constexpr int VECTORS = 4, ROWS = 6;
 #else
-constexpr int LANES = 4, VECTORS = 2, ROWS = 4;
+constexpr int VECTORS = 2, ROWS = 4;
 #endif
 constexpr int PANEL = 32;
 constexpr int BLOCK_ROWS = 128;
 
-typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
-
 inline int padded(int width) { return (width + PANEL - 1) / PANEL * PANEL; }
 
-// out = relu(in * weights + bias) for ROWS rows and VECTORS * LANES columns of one panel.
-inline __attribute__((always_inline)) void kernel(const float* in, int stride, int inputs,
-                                                  const float* weights, const float* bias,
-                                                  float* out) {
+// Floats' room that some channels take.
+template <class Form>
+constexpr int words(int channels) { return (channels + Form::DEPTH - 1) / Form::DEPTH; }
+
+// out = relu(in * weights + bias) for ROWS rows and VECTORS * LANES columns of one panel. Rows of
+// `in` are held as In says, those of `out` as Out; they have room for `stride` channels.
+template <class In, class Out>
+INLINE void kernel(const float* in, int stride, int inputs, const float* weights,
+                   const float* bias, float* out) {
   Vector sum[ROWS][VECTORS];
   for (int i = 0; i < ROWS; i++)
-    for (int j = 0; j < VECTORS; j++) sum[i][j] = *(const Vector*)(bias + j * LANES);
-  for (int k = 0; k < inputs; k++) {
+    for (int j = 0; j < VECTORS; j++) sum[i][j] = load(bias + j * LANES);
+  for (int k = 0; k < words<In>(inputs); k++) {
     Vector weight[VECTORS];
-    for (int j = 0; j < VECTORS; j++) weight[j] = *(const Vector*)(weights + k * PANEL + j * LANES);
+    for (int j = 0; j < VECTORS; j++) weight[j] = load(weights + k * PANEL + j * LANES);
     for (int i = 0; i < ROWS; i++) {
-      const float value = in[i * stride + k];
-      for (int j = 0; j < VECTORS; j++) sum[i][j] += weight[j] * value;
+      const auto value = In::spread(in + i * words<In>(stride) + k);
+      for (int j = 0; j < VECTORS; j++) sum[i][j] = In::add(sum[i][j], weight[j], value);
     }
   }
   const Vector zero = {};
   for (int i = 0; i < ROWS; i++)
     for (int j = 0; j < VECTORS; j++)
-      *(Vector*)(out + i * stride + j * LANES) = sum[i][j] > zero ? sum[i][j] : zero;
+      Out::put(out + i * words<Out>(stride) + words<Out>(j * LANES),
+               sum[i][j] > zero ? sum[i][j] : zero);
 }
 
 // One hidden layer with its ReLU on `rows` rows, a multiple of ROWS.
+template <class In, class Out>
 static void hidden_layer(const float* in, float* out, int stride, int rows, int inputs,
                          int outputs, const float* weights, const float* bias) {
   for (int panel = 0; panel < outputs; panel += PANEL)
     for (int row = 0; row < rows; row += ROWS)
       for (int part = 0; part < PANEL; part += VECTORS * LANES)
-        kernel(in + row * stride, stride, inputs, weights + (int64_t)panel * inputs + part,
-               bias + panel + part, out + row * stride + panel + part);
+        kernel<In, Out>(in + row * words<In>(stride), stride, inputs,
+                        weights + (int64_t)panel * words<In>(inputs) + part, bias + panel + part,
+                        out + row * words<Out>(stride) + words<Out>(panel + part));
 }
 
 struct Sizes {
@@ -73,14 +78,43 @@ struct Sizes {
   int depth;
 };
 
+// Weights of the hidden layers behind the first, from the place of the first of them in the
+// parameters that `decode` takes, in the form of the products; `packed` holds what is not there.
+template <class Form>
+static std::vector<const float*> hidden_weights(const Sizes& s, const float* next,
+                                                std::vector<float>& packed) {
+  std::vector<const float*> found(s.depth);
+  std::vector<size_t> places(s.depth);
+  for (int layer = 1; layer < s.depth; layer++) {
+    const int inputs = s.widths[layer - 1], outputs = padded(s.widths[layer]);
+    found[layer] = next;
+    places[layer] = packed.size();
+    for (int panel = 0; Form::DEPTH > 1 && panel < outputs; panel += PANEL)
+      for (int k = 0; k < inputs; k += Form::DEPTH)
+        for (int part = 0; part < PANEL; part += LANES) {
+          Vector several[Form::DEPTH] = {};
+          for (int i = 0; i < Form::DEPTH && k + i < inputs; i++)
+            several[i] = load(next + (int64_t)panel * inputs + (k + i) * PANEL + part);
+          packed.resize(packed.size() + LANES);
+          Form::put_weights(packed.data() + packed.size() - LANES, several);
+        }
+    next += (int64_t)(inputs + 1) * outputs;
+  }
+  for (int layer = 1; Form::DEPTH > 1 && layer < s.depth; layer++)
+    found[layer] = packed.data() + places[layer];
+  return found;
+}
+
 // pre: (count, height, width, widths[0]) linear part of the first layer.
 // parameters: offset column y, offset column x, bias; per further hidden layer its weights in
 //   panels (outputs / 32, inputs, 32) and its bias, outputs padded with zeros; then the last
 //   layer (colours, inputs) and its bias.
 // index, offset, weight: (sides, rows) then (sides, columns).
 // out: (count, colours, rows, columns).
-static void decode(const Sizes& s, const float* pre, const float* parameters,
-                   const int32_t* index, const float* offset, const float* weight, float* out) {
+template <class Form>
+static void decode_in(const Sizes& s, const float* pre, const float* parameters,
+                      const int32_t* index, const float* offset, const float* weight,
+                      float* out) {
   const int first = s.widths[0], last = s.widths[s.depth - 1];
   const int stride = padded(*std::max_element(s.widths, s.widths + s.depth));
   const int queries = BLOCK_ROWS / (s.sides * s.sides);
@@ -88,14 +122,16 @@ static void decode(const Sizes& s, const float* pre, const float* parameters,
   const int64_t blocks = (total + queries - 1) / queries;
   const float *column_y = parameters, *column_x = column_y + first, *bias = column_x + first;
   const int64_t shift = s.sides * s.rows;  // where the tables of the columns start
+  std::vector<float> packed;
+  const std::vector<const float*> weights = hidden_weights<Form>(s, bias + first, packed);
 
 #pragma omp parallel
   {
-    std::vector<float> memory(2 * (int64_t)(BLOCK_ROWS + ROWS) * stride + stride + 3 * LANES);
+    std::vector<float> memory(2 * (int64_t)(BLOCK_ROWS + ROWS) * stride + 2 * stride + 3 * LANES);
     float* here = memory.data();
     here += (64 - (uintptr_t)here % 64) % 64 / sizeof(float);
     float* there = here + (int64_t)(BLOCK_ROWS + ROWS) * stride;
-    float* blend = there + (int64_t)(BLOCK_ROWS + ROWS) * stride;
+    float *blend = there + (int64_t)(BLOCK_ROWS + ROWS) * stride, *gathered = blend + stride;
     float share[BLOCK_ROWS];
     int ends[BLOCK_ROWS];
 
@@ -116,11 +152,14 @@ static void decode(const Sizes& s, const float* pre, const float* parameters,
             const float* from =
                 pre + ((n * s.height + index[at_y]) * s.width + index[at_x]) * first;
             const float by_y = offset[at_y], by_x = offset[at_x];
-            float* to = here + (int64_t)filled * stride;
+            float* held = here + (int64_t)filled * words<Form>(stride);
+            float* to = Form::DEPTH == 1 ? held : gathered;
             for (int k = 0; k < first; k++) {
               const float value = from[k] + by_y * column_y[k] + by_x * column_x[k] + bias[k];
               to[k] = value > 0 ? value : 0;
             }
+            for (int k = 0; Form::DEPTH > 1 && k < first; k += LANES)
+              Form::put(held + words<Form>(k), load(to + k));
             share[filled++] = weight[at_y] * weight[at_x];
           }
         }
@@ -131,7 +170,9 @@ static void decode(const Sizes& s, const float* pre, const float* parameters,
       for (int layer = 1; layer < s.depth; layer++) {
         const int inputs = s.widths[layer - 1], outputs = padded(s.widths[layer]);
         const float* added = next + (int64_t)inputs * outputs;
-        hidden_layer(here, there, stride, rows, inputs, outputs, next, added);
+        const auto run = layer + 1 < s.depth ? hidden_layer<Form, Form>
+                                             : hidden_layer<Form, Single>;
+        run(here, there, stride, rows, inputs, outputs, weights[layer], added);
         std::swap(here, there);
         next = added + outputs;
       }
@@ -152,6 +193,15 @@ static void decode(const Sizes& s, const float* pre, const float* parameters,
       }
     }
   }
+}
+
+// As `decode_in` says; with `half` the products of the hidden layers are in bfloat16.
+static void decode(const Sizes& s, const float* pre, const float* parameters,
+                   const int32_t* index, const float* offset, const float* weight, float* out,
+                   bool half) {
+  with_form(half && s.depth > 1, [&](auto form) {
+    decode_in<decltype(form)>(s, pre, parameters, index, offset, weight, out);
+  });
 }
 
 }  // namespace restore_liif

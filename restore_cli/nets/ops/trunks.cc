@@ -48,7 +48,10 @@ class Layers : Series {
   }
 
  public:
-  Layers(Arena& memory, const std::vector<Given>& layers) : arena(memory), given(layers) {}
+  Layers(Arena& memory, const std::vector<Given>& layers, bool as_half)
+      : arena(memory), given(layers) {
+    half = as_half;
+  }
 
   const Given& take() { return given[at++]; }
 
@@ -71,7 +74,7 @@ class Layers : Series {
       bias = scaled;
     }
     make_room(weights_size(blocks, out.blocks));
-    transform_weights(weight, inputs, layer.outputs, false, u);
+    transform_weights(weight, inputs, layer.outputs, false, u, half);
     run(arena, in, u, bias, out, slope, added);
   }
 
@@ -120,6 +123,7 @@ class Layers : Series {
 struct Images {
   const float* pixels;
   int64_t count, channels, height, width, features;
+  bool half;  // products of 3x3 convolutions in bfloat16
   Map map(Arena& arena) const { return arena.map(count, blocks_of(features), height, width); }
   // Their map lies in `room`, which has no fewer blocks.
   Map framed(const Map& room) const {
@@ -186,7 +190,7 @@ static void attend(const Map& change, const Given& squeeze, const Given& widen, 
 static void residual(const Images& images, const std::vector<Given>& given, int64_t blocks,
                      bool bare, bool attention, float factor, float* out) {
   Arena arena;
-  Layers layers(arena, given);
+  Layers layers(arena, given, images.half);
   const Map first = images.map(arena), hidden = images.map(arena), x = images.map(arena);
   if (bare) {
     images.framed(first);
@@ -216,7 +220,7 @@ static void residual(const Images& images, const std::vector<Given>& given, int6
 static void dense(const Images& images, const std::vector<Given>& given, int64_t blocks,
                   int64_t depth, float* out) {
   Arena arena;
-  Layers layers(arena, given);
+  Layers layers(arena, given, images.half);
   const Map first = images.map(arena), sum = images.map(arena);
   Map x = images.map(arena), next = images.map(arena);
   const Given& joining = given[given.size() - 2];

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import jittor as jt
 
-from restore_cli.nets.ops import chain
+from restore_cli.nets.ops import chain, precision
 
 _SOURCES = ("trunks.cc",)
 _MOST_LAYERS = 499  # an operator of Jittor takes up to 999 arrays
@@ -21,7 +21,7 @@ _READ = """
     layers.push_back({_inputs[i]->ptr<float>(), _inputs[i + 1]->ptr<float>(),
                       _inputs[i]->shape[0], _inputs[i]->shape[1]});
   const restore_trunks::Images images{in0_p, in0_shape0, in0_shape1, in0_shape2, in0_shape3,
-                                      out0_shape1};
+                                      out0_shape1, data["half"] != 0};
 """
 _RESIDUAL = _READ + """
   restore_trunks::residual(images, layers, (int64_t)data["blocks"], data["bare"] != 0,
@@ -81,4 +81,5 @@ def dense(x: jt.Var, layers: Sequence[jt.nn.Conv], blocks: int, depth: int) -> j
 def _run(source: str, x: jt.Var, layers: Sequence[jt.nn.Conv], **data: float) -> jt.Var:
     parameters = [part for layer in layers for part in (layer.weight, layer.bias)]
     shape = (x.shape[0], layers[0].weight.shape[0], *x.shape[2:])
-    return chain.code(shape, source, [x, *parameters], _SOURCES, **data)
+    return chain.code(shape, source, [x, *parameters], _SOURCES, half=precision.half(),
+                      **data)

@@ -97,9 +97,10 @@ struct Work {
 
   void run(int layer, const Map* in, int ins, const Map& out) {
     const Layer& l = p.layers[layer];
-    transform_weights(l.weight, l.inputs, l.outputs, false, weights);
+    transform_weights(l.weight, l.inputs, l.outputs, false, weights, p.half);
     out.clear_frame();
-    convolve(in, ins, weights, l.bias, p.slope, &out, 1, nullptr, scratch, threads);
+    convolve(in, ins, weights, l.bias, p.slope, &out, 1, nullptr, scratch, threads, nullptr,
+             p.half);
   }
   // Parameters' gradients from `grad`, that of the output; then the inputs' into `to`, if any.
   void back(int layer, const Map* in, int ins, const Map& grad, const Map* to, const Map* mask) {

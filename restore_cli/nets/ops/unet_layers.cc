@@ -16,7 +16,7 @@ struct Layer {
 struct Problem {
   int64_t count, channels, height, width;
   int depth;
-  bool n2v2, transposed;
+  bool n2v2, transposed, half;  // the latter: the forward pass takes products in bfloat16
   float slope;  // of ReLU below zero
   std::vector<Layer> layers;  // in the order of the state dict, the last one 1x1
   // Numbers of a level's first layers on the way down and up, the latter a transposed convolution

@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass
 import jittor as jt
 
 from restore_cli.errors import ShapeError
-from restore_cli.nets.ops import native
+from restore_cli.nets.ops import native, precision
 
-_SOURCES = ("blocked.cc", "winograd.cc", "unet_layers.cc", "field_layers.cc", "upconv.cc",
-            "unet.cc")
+_SOURCES = ("blocked.cc", "forms.cc", "products.cc", "winograd.cc", "unet_layers.cc",
+            "field_layers.cc", "upconv.cc", "unet.cc")
 _MARGIN = 32  # as MARGIN in unet.cc
 
 # Reads a layer's shape and pointers; `at` is the place of its weight among the inputs.
@@ -30,6 +30,7 @@ _PROBLEM = """
   problem.depth = (int)data["depth"];
   problem.n2v2 = data["n2v2"] != 0;
   problem.transposed = data["transposed"] != 0;
+  problem.half = data["half"] != 0;
   problem.slope = (float)data["slope"];
   for (int64_t i = 0; i < problem.count_layers(); i++) {
     const int64_t at = %(weight)s, turned = problem.is_up(i);
@@ -119,7 +120,8 @@ def run(x: jt.Var, parameters: Sequence[jt.Var], form: Form) -> jt.Var:
         raise ShapeError("input", f"(N, {channels}, H, W) with H and W multiples of {align}",
                          tuple(x.shape))
     if jt.flags.no_grad:
-        return _code([_output_shape(x, parameters)], _INFER, [x, *parameters], _data(form))[0]
+        return _code([_output_shape(x, parameters)], _INFER, [x, *parameters],
+                     {**_data(form), "half": float(precision.half())})[0]
     return _UNet(form)(x, *parameters)
 
 
@@ -226,7 +228,7 @@ class _UNet(jt.Function):
 
 
 def _data(form: Form) -> dict[str, float]:
-    return {key: float(value) for key, value in asdict(form).items()}
+    return {"half": 0.0, **{key: float(value) for key, value in asdict(form).items()}}
 
 
 def _output_shape(x, parameters) -> tuple[int, ...]:

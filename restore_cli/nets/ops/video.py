@@ -29,7 +29,7 @@ _DECODE = """
                       two->shape[2], two->shape[3]});
   }
   restore_video::decode(levels, out0_shape0, lists[0], lists[1], lists[2], in2_p, in3_p,
-                        restore_chain::Weights(in0_p, in1_p), out0_p);
+                        restore_chain::Weights(in0_p, in1_p, data["half"] != 0), out0_p);
 """
 
 
@@ -69,4 +69,5 @@ def decode(first: Sequence[jt.Var], second: Sequence[jt.Var], packed: PackedFlow
     shape = (second[0].shape[0], 2, *second[0].shape[2:])
     pairs = [part for both in zip(first, second, strict=True) for part in both]
     return chain.code(shape, _DECODE, [packed.layers.weights, packed.layers.biases, packed.ups,
-                                       packed.steps, packed.widths, *pairs], _SOURCES)
+                                       packed.steps, packed.widths, *pairs], _SOURCES,
+                      half=packed.layers.half)

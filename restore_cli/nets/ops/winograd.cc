@@ -4,24 +4,10 @@
 // Tiles are taken in chunks whose transforms stay in the L2 cache, so that nothing of the size of
 // the transformed map is ever stored. The gradient of the weights is the exact transpose: the
 // gradient of the output is spread to 6x6 and multiplied with the same transform of the input.
-// To be read after blocked.cc, whose maps it uses.
+// The forward pass may also take its products in bfloat16. To be read after products.cc.
 
 namespace restore_winograd {
 
-using namespace restore_blocked;
-
-// The kernel of the forward pass keeps ROWS x VECTORS sums in registers, that of the weights'
-// gradient GRAD_ROWS x VECTORS.
-#if defined(__AVX512F__)
-constexpr int VECTORS = 2, ROWS = 12, FEW_ROWS = 4, GRAD_ROWS = 8;
-#elif defined(__AVX__)
-constexpr int VECTORS = 2, ROWS = 6, FEW_ROWS = 2, GRAD_ROWS = 4;
-#elif defined(__aarch64__)
-constexpr int VECTORS = 4, ROWS = 6, FEW_ROWS = 2, GRAD_ROWS = 4;
-#else
-constexpr int VECTORS = 2, ROWS = 4, FEW_ROWS = 2, GRAD_ROWS = 4;
-#endif
-constexpr int POINTS = 36;
 constexpr int64_t CHUNK_FLOATS = 1 << 17;  // of both transforms of a chunk of tiles
 
 // The interpolation points are 0, P, -P, Q, -Q and infinity. These make rounding errors a
@@ -100,16 +86,6 @@ INLINE void both_ways(const Vector (&in)[N][N], Vector (&out)[M][M]) {
   }
 }
 
-inline int64_t padded_tiles(int64_t tiles) { return (tiles + ROWS - 1) / ROWS * ROWS; }
-
-// Chunks of transforms: point p of tile t, channel c of block b at p * step() + (b * tiles + t) *
-// LANES + c. The odd vector at the end keeps points out of each other's cache lines.
-struct Chunk {
-  int64_t tiles, blocks;
-  int64_t step() const { return (tiles * blocks + 1) * LANES; }
-  int64_t size() const { return POINTS * step(); }
-};
-
 inline int64_t chunk_tiles(int64_t in_blocks, int64_t out_blocks) {
   const int64_t fitting = CHUNK_FLOATS / (POINTS * LANES * (in_blocks + out_blocks));
   // Many channels fit nowhere; then each read of the weights serves a few more tiles.
@@ -118,8 +94,8 @@ inline int64_t chunk_tiles(int64_t in_blocks, int64_t out_blocks) {
 
 // Transformed weights: point, then panel of VECTORS blocks of outputs (or a single one, where no
 // more are left), then input, then output.
-inline int64_t weights_size(int64_t in_blocks, int64_t out_blocks) {
-  return POINTS * in_blocks * out_blocks * LANES * LANES;
+inline int64_t weights_size(int64_t in_blocks, int64_t out_blocks, bool half = false) {
+  return POINTS * in_blocks * out_blocks * LANES * LANES / (half ? 2 : 1);
 }
 
 // Floats that `convolve` or `weight_gradient` needs for each thread.
@@ -131,33 +107,42 @@ inline int64_t scratch_size(int64_t in_blocks, int64_t out_blocks, bool gradient
   return floats;
 }
 
-// The place of vector `block` of outputs for input channel k, relative to its point.
-INLINE int64_t weight_place(int64_t in_blocks, int64_t out_blocks, int64_t block, int64_t k) {
-  const int64_t full = out_blocks / VECTORS * VECTORS;  // blocks after these are on their own
-  if (block >= full) return (block * in_blocks * LANES + k) * LANES;
-  return (block / VECTORS * VECTORS * in_blocks * LANES + k * VECTORS + block % VECTORS) * LANES;
+template <class Form>
+static void transform_weights_to(const float* weight, int64_t inputs, int64_t outputs,
+                                 bool backward, float* to) {
+  const int64_t from_blocks = (backward ? outputs : inputs) / LANES;
+  const int64_t to_blocks = (backward ? inputs : outputs) / LANES;
+  const int64_t step = from_blocks * to_blocks * Form::WORDS * LANES;
+  const int64_t lane_step = backward ? 9 : inputs * 9, k_step = backward ? inputs * 9 : 9;
+#pragma omp parallel for schedule(static)
+  for (int64_t word = 0; word < from_blocks * Form::WORDS; word++)
+    for (int64_t block = 0; block < to_blocks; block++) {
+      Vector u[Form::DEPTH][6][6];
+      for (int k = 0; k < Form::DEPTH; k++) {
+        const float* from =
+            weight + (word * Form::DEPTH + k) * k_step + block * LANES * lane_step;
+        Vector g[3][3];
+        for (int tap = 0; tap < 9; tap++)
+          for (int lane = 0; lane < LANES; lane++)
+            g[tap / 3][tap % 3][lane] = from[lane * lane_step + (backward ? 8 - tap : tap)];
+        both_ways<3, 6, spread_weight>(g, u[k]);
+      }
+      float* place = to + weight_place(from_blocks, to_blocks, block, word, Form::WORDS);
+      for (int p = 0; p < POINTS; p++) {
+        Vector both[Form::DEPTH];
+        for (int k = 0; k < Form::DEPTH; k++) both[k] = u[k][p / 6][p % 6];
+        Form::put_weights(place + p * step, both);
+      }
+    }
 }
 
 // weight: (outputs, inputs, 3, 3). With `backward` the transforms are those of the convolution
-// that takes the gradient of the output to that of the input.
+// that takes the gradient of the output to that of the input. With `half` they are in bfloat16.
 static void transform_weights(const float* weight, int64_t inputs, int64_t outputs, bool backward,
-                              float* to) {
-  const int64_t from_blocks = (backward ? outputs : inputs) / LANES;
-  const int64_t to_blocks = (backward ? inputs : outputs) / LANES;
-  const int64_t step = from_blocks * to_blocks * LANES * LANES;
-  const int64_t lane_step = backward ? 9 : inputs * 9, k_step = backward ? inputs * 9 : 9;
-#pragma omp parallel for schedule(static)
-  for (int64_t k = 0; k < from_blocks * LANES; k++)
-    for (int64_t block = 0; block < to_blocks; block++) {
-      const float* from = weight + k * k_step + block * LANES * lane_step;
-      Vector g[3][3], u[6][6];
-      for (int tap = 0; tap < 9; tap++)
-        for (int lane = 0; lane < LANES; lane++)
-          g[tap / 3][tap % 3][lane] = from[lane * lane_step + (backward ? 8 - tap : tap)];
-      both_ways<3, 6, spread_weight>(g, u);
-      float* place = to + weight_place(from_blocks, to_blocks, block, k);
-      for (int p = 0; p < POINTS; p++) store(place + p * step, u[p / 6][p % 6]);
-    }
+                              float* to, bool half = false) {
+  with_form(half, [&](auto form) {
+    transform_weights_to<decltype(form)>(weight, inputs, outputs, backward, to);
+  });
 }
 
 // Which image, and where in it, the tile of a running number begins.
@@ -171,12 +156,13 @@ struct Tile {
   }
 };
 
+template <class Form = Single>
 static void transform_inputs(const Map* in, int maps, int64_t first, int64_t tiles,
                              const Chunk& chunk, float* to) {
   const int64_t line = in[0].stride();
   float* row = to;
   for (int i = 0; i < maps; i++)
-    for (int64_t block = 0; block < in[i].blocks; block++, row += chunk.tiles * LANES)
+    for (int64_t block = 0; block < in[i].blocks; block++, row += chunk.tiles * Form::WORDS)
       for (int64_t t = 0; t < tiles; t++) {
         const Tile tile(in[i], first + t);
         const float* from = in[i].at(tile.n, block, tile.y - 1, tile.x - 1);
@@ -186,56 +172,9 @@ static void transform_inputs(const Map* in, int maps, int64_t first, int64_t til
         for (int y = 0; y < 6; y++)
           for (int x = 0; x < 6; x++) d[y][x] = load(from + y * line + x * LANES);
         both_ways<6, 6, spread_input>(d, v);
-        float* place = row + t * LANES;
-        for (int p = 0; p < POINTS; p++) store(place + p * chunk.step(), v[p / 6][p % 6]);
+        float* place = row + t * Form::WORDS;
+        for (int p = 0; p < POINTS; p++) Form::put(place + p * chunk.step(), v[p / 6][p % 6]);
       }
-}
-
-// rows x (vectors * LANES) products: sum over k of v[row][k] * u[k][output].
-template <int rows, int vectors>
-INLINE void multiply(const float* v, int64_t step, int64_t blocks, const float* u, float* m,
-                     int64_t out_step) {
-  Vector sum[rows][vectors] = {};
-  for (int64_t block = 0; block < blocks; block++, v += step)
-    for (int k = 0; k < LANES; k++, u += vectors * LANES) {
-      Vector weight[vectors];
-      for (int j = 0; j < vectors; j++) weight[j] = load(u + j * LANES);
-      for (int i = 0; i < rows; i++) {
-        const float value = v[i * LANES + k];
-        for (int j = 0; j < vectors; j++) sum[i][j] += weight[j] * value;
-      }
-    }
-  for (int i = 0; i < rows; i++)
-    for (int j = 0; j < vectors; j++) store(m + j * out_step + i * LANES, sum[i][j]);
-}
-
-template <int vectors>
-static void multiply_tiles(const float* v, const Chunk& in, int64_t tiles, const float* u,
-                           float* m, const Chunk& out) {
-  const int64_t step = in.tiles * LANES, out_step = out.tiles * LANES;
-  int64_t t = 0;
-  for (; t + ROWS - FEW_ROWS < tiles; t += ROWS)
-    multiply<ROWS, vectors>(v + t * LANES, step, in.blocks, u, m + t * LANES, out_step);
-  for (; t < tiles; t += FEW_ROWS)
-    multiply<FEW_ROWS, vectors>(v + t * LANES, step, in.blocks, u, m + t * LANES, out_step);
-}
-
-// All panels of outputs: calls `kernel` with the number of vectors as a constant.
-template <class Kernel>
-INLINE void for_panels(int64_t out_blocks, Kernel kernel) {
-  int64_t block = 0;
-  for (; block + VECTORS <= out_blocks; block += VECTORS)
-    kernel(block, std::integral_constant<int, VECTORS>());
-  for (; block < out_blocks; block++) kernel(block, std::integral_constant<int, 1>());
-}
-
-// All products of one point.
-static void multiply_panels(const float* v, const Chunk& in, int64_t tiles, const float* u,
-                            float* m, const Chunk& out) {
-  for_panels(out.blocks, [&](int64_t block, auto vectors) {
-    multiply_tiles<decltype(vectors)::value>(v, in, tiles, u + block * in.blocks * LANES * LANES,
-                                             m + block * out.tiles * LANES, out);
-  });
 }
 
 // One block of outputs of a chunk: adds the bias and applies ReLU, or the mask; then adds a map.
@@ -272,19 +211,18 @@ static void finish_tiles(const float* m, const Chunk& chunk, int64_t first, int6
   }
 }
 
-// Convolves the channels of all maps of `in` into those of `out`. With a bias, adds it and applies
-// ReLU; without one, takes the result through the gradient of the ReLU that made the mask, if any.
-// `added`, which may be a single `out` itself, is added at last. scratch: as scratch_size() says.
-static void convolve(const Map* in, int ins, const float* u, const float* bias, float slope,
-                     const Map* out, int outs, const Map* mask, float* scratch, int threads,
-                     const Map* added = nullptr) {
+template <class Form>
+static void convolve_in(const Map* in, int ins, const float* u, const float* bias, float slope,
+                        const Map* out, int outs, const Map* mask, float* scratch, int threads,
+                        const Map* added) {
   int64_t in_blocks = 0, out_blocks = 0;
   for (int i = 0; i < ins; i++) in_blocks += in[i].blocks;
   for (int i = 0; i < outs; i++) out_blocks += out[i].blocks;
   const int64_t room = chunk_tiles(in_blocks, out_blocks);
-  const Chunk from{room, in_blocks}, to{room, out_blocks};
+  const Chunk from{room, in_blocks, Form::WORDS}, to{room, out_blocks};
   const int64_t total = in[0].count * in[0].tiles_y() * in[0].tiles_x();
   const int64_t share = scratch_size(in_blocks, out_blocks, false);
+  const int64_t step = in_blocks * out_blocks * Form::WORDS * LANES;
   const int64_t parts = std::min<int64_t>(threads, (total + FEW_ROWS - 1) / FEW_ROWS);
 #pragma omp parallel for schedule(static, 1)
   for (int64_t part = 0; part < parts; part++) {
@@ -292,10 +230,10 @@ static void convolve(const Map* in, int ins, const float* u, const float* bias, 
     const int64_t stop = total * (part + 1) / parts;
     for (int64_t first = total * part / parts; first < stop; first += room) {
       const int64_t tiles = std::min(room, stop - first);
-      transform_inputs(in, ins, first, tiles, from, v);
+      transform_inputs<Form>(in, ins, first, tiles, from, v);
       for (int p = 0; p < POINTS; p++)
-        multiply_panels(v + p * from.step(), from, tiles,
-                        u + p * in_blocks * out_blocks * LANES * LANES, m + p * to.step(), to);
+        multiply_panels<Form>(v + p * from.step(), from, tiles, u + p * step, m + p * to.step(),
+                              to);
       const float *row = m, *offset = bias;
       for (int i = 0; i < outs; i++)
         for (int64_t block = 0; block < out[i].blocks; block++, row += room * LANES) {
@@ -304,6 +242,18 @@ static void convolve(const Map* in, int ins, const float* u, const float* bias, 
         }
     }
   }
+}
+
+// Convolves the channels of all maps of `in` into those of `out`. With a bias, adds it and applies
+// ReLU; without one, takes the result through the gradient of the ReLU that made the mask, if any.
+// `added`, which may be a single `out` itself, is added at last. scratch: as scratch_size() says.
+// With `half` the weights are as `transform_weights` then makes them, and products in bfloat16.
+static void convolve(const Map* in, int ins, const float* u, const float* bias, float slope,
+                     const Map* out, int outs, const Map* mask, float* scratch, int threads,
+                     const Map* added = nullptr, bool half = false) {
+  with_form(half, [&](auto form) {
+    convolve_in<decltype(form)>(in, ins, u, bias, slope, out, outs, mask, scratch, threads, added);
+  });
 }
 
 template <int vectors>
