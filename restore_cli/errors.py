@@ -68,9 +68,18 @@ class WeightsError(RestoreError):
 
 
 class OutOfMemory(RestoreError):
-    """The job does not fit the memory ceiling even with the smallest tile."""
+    """The job does not fit the memory ceiling even with the smallest tile.
+
+    Args:
+        short: bytes that were missing; 0 where that is not known.
+    """
 
     status = ExitStatus.MEMORY
+
+    def __init__(self, message: str, *, path: str | Path | None = None, hint: str | None = None,
+                 short: float = 0):
+        super().__init__(message, path=path, hint=hint)
+        self.short = short
 
 
 class DeviceError(RestoreError):

@@ -37,7 +37,7 @@ class Context:
         session: the networks.
         console: for bars and notes.
         alone: the run has one input, so that it may show bars of its own.
-        room: bytes for images, training and tiles.
+        budget: the run's memory.
         shared: bytes that images in flight may take together.
         measure: looks at noise.
     """
@@ -47,9 +47,14 @@ class Context:
     session: Session
     console: Console
     alone: bool
-    room: int
+    budget: memory.Budget
     shared: int
     measure: Measure
+
+    @property
+    def room(self) -> int:
+        """Bytes for images, training and tiles."""
+        return self.budget.room
 
     def warn(self, item: Item, lines: Sequence[str]) -> None:
         """Says `lines` about an input."""
@@ -64,10 +69,10 @@ class Context:
             OutOfMemory: there is not.
         """
         loaded = self.session.start(kind.channels, kind.dims)
-        denoise_plan.check_training(
-            self.session.cost(loaded, False), denoise_train.BATCH[kind.dims],
-            denoise_train.patch_shape(loaded),
-            self.room - min(self.shared, self.room // 2))
+        with self.budget.telling(2):  # of what is given, images may take half
+            denoise_plan.check_training(
+                self.session.cost(loaded, False), denoise_train.BATCH[kind.dims],
+                denoise_train.patch_shape(loaded), self.room - min(self.shared, self.room // 2))
         return self.session.train(loaded, parts, normalisation, shared=shared, words=words)
 
     def denoiser(self, loaded: Loaded) -> Denoiser:
@@ -224,7 +229,7 @@ class PictureWork:
         held = pixels.nbytes + (0 if np.shares_memory(picture.planes, pixels)
                                 else picture.planes.nbytes)
         found = files.places(item, held, pixels.shape, pixels.itemsize, format, least=least,
-                             room=context.room, shared=context.shared)
+                             room=context.room, shared=context.shared, alone=context.alone)
         tiling = denoise_plan.choose(model, loaded.layout, shape, found.left, request.tile)
         out = resources.enter_context(buffers.array(pixels.shape, pixels.dtype, found.spill))
         for part in row_windows(pixels.shape):

@@ -127,7 +127,7 @@ def choose(model: Cost, layout: Layout, shape: Sequence[int], room: int,
         raise OutOfMemory(
             f"even the smallest part of the volume needs {units.show(least)}, and "
             f"{units.show(room)} are left",
-            hint="Give more with --memory, or leave --volume out")
+            hint="Give more with --memory, or leave --volume out", short=least - room)
     return min(found, key=lambda one: one[0])[1]
 
 
@@ -136,4 +136,5 @@ def check_training(model: Cost, batch: int, patch: Sequence[int], room: int) -> 
     need = model.training(batch, patch)
     if need > room:
         raise OutOfMemory(f"training takes {units.show(need)}, and {units.show(room)} are left",
-                          hint="Give more with --memory, or use --quick, which does not train")
+                          hint="Give more with --memory, or use --quick, which does not train",
+                          short=need - room)

@@ -66,8 +66,9 @@ def choose(loaded: Loaded, shape: tuple[int, int], room: int) -> Strips:
     if takes(None) <= room:
         return Strips(None)
     if takes(SMALLEST_STRIP, True) > room:
-        raise OutOfMemory(f"{loaded.name} needs {units.show(takes(SMALLEST_STRIP, True))} for "
-                          f"this picture, and {units.show(room)} are left",
+        least = takes(SMALLEST_STRIP, True)
+        raise OutOfMemory(f"{loaded.name} needs {units.show(least)} for this picture, and "
+                          f"{units.show(room)} are left", short=least - room,
                           hint="Give more with --memory, or use a U-Net, which takes tiles")
     # Maps on disk cost more time than low strips do.
     for spilled in (False, True):

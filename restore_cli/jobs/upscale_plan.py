@@ -275,7 +275,8 @@ class Geometry:
                 raise OutOfMemory(
                     f"this network looks at the whole image at once, which takes "
                     f"{units.show(need)}, and {units.show(room)} are left",
-                    hint="Give more with --memory, or use a model that can be tiled")
+                    hint="Give more with --memory, or use a model that can be tiled",
+                    short=need - room)
             return longest
         return memory.choose_tile(lambda tile: self.cost(model, tile), room,
                                   smallest=SMALLEST_TILE, step=16,

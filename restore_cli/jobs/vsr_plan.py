@@ -120,16 +120,18 @@ def cost(layout: Layout, config: Mapping[str, Any], size: tuple[int, int], items
 
 
 def choose(model: Cost, room: int, asked: int | None = None,
-           before: Plan | None = None) -> Plan:
+           before: Plan | None = None, beside: int = 0) -> Plan:
     """The plan to use within `room` bytes.
 
     Args:
         asked: the side the user set, which is not changed.
         before: the plan of the run that is continued, kept where it fits.
+        beside: bytes of what takes the enlarged frames, such as the encoder's process.
 
     Raises:
         OutOfMemory: nothing fits.
     """
+    had, room = room, room - beside
     if before is not None and model.need(max(before.tile), before.pairs, True) <= room:
         fits = model.need(max(before.tile), before.pairs) <= room
         return replace(before, release=not fits)
@@ -142,8 +144,10 @@ def choose(model: Cost, room: int, asked: int | None = None,
     if least > left:
         height, width = model.size
         raise OutOfMemory(
-            f"frames of {width}x{height} need {units.show(model.held + least)} whatever the "
-            f"tile, and {units.show(room)} are left", hint="Give more with --memory")
+            f"frames of {width}x{height} need {units.show(model.held + least)} whatever the tile"
+            f"{_encoder(beside)}, and {units.show(had)} are left", short=least - left,
+            hint="Give more with --memory" + (
+                ", or choose a smaller --scale, or pictures as output" if beside > left else ""))
     pairs = int(min(pairs, left // model.pair))
 
     def takes(tile: int) -> int:
@@ -154,6 +158,10 @@ def choose(model: Cost, room: int, asked: int | None = None,
         return Plan((asked, asked), pairs, model.need(asked, pairs) > room)
     side = memory.choose_tile(takes, left, smallest=SMALLEST_TILE, step=8, largest=largest)
     return _even_plan(model, side, pairs, True)
+
+
+def _encoder(beside: int) -> str:
+    return f", the encoder {units.show(beside)}" if beside else ""
 
 
 def _even_plan(model: Cost, side: int, pairs: int, release: bool) -> Plan:

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from restore_cli.media.formats import sniff
 # Bytes a pixel that an encoder holds beside the array it is given: the largest peak measured over
 # 8 and 16 bits, three and four channels, lossless and lossy, on 15 megapixels, rounded up.
 _ENCODING = {"PNG": 2, "TIFF": 2, "JPEG": 8, "BMP": 8, "WEBP": 44, "JXL": 30}
+_PLAIN_JPEG = 4  # of 8 bits without transparency, from which nothing has to be converted
+_PARTS = 16 << 20  # bytes of the part of a picture that is on its way out of Pillow
 _DROP_EVERY = 0.05  # seconds between returning the pages of a spilled array
 
 
@@ -31,12 +33,14 @@ class Header:
         height, width: in pixels, as stored.
         pixel_bytes: of the decoded array.
         file_bytes: of the file.
+        beside: bytes that its decoder holds beside the array; None takes what any would.
     """
 
     height: int
     width: int
     pixel_bytes: int
     file_bytes: int
+    beside: int | None = None
 
     @property
     def held(self) -> int:
@@ -46,6 +50,8 @@ class Header:
     @property
     def decoding(self) -> int:
         """Bytes while decoding: the file, the decoder's own picture, and the array."""
+        if self.beside is not None:
+            return self.held + self.beside
         return 2 * self.file_bytes + self.held + self.height * self.width * max(
             4, self.pixel_bytes)
 
@@ -65,25 +71,45 @@ def header(path: Path) -> Header | None:
         if kind == "PNG":
             width, height = (int.from_bytes(head[at:at + 4], "big") for at in (16, 20))
             channels = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}.get(head[25], 4)
-            return Header(height, width, channels * (2 if head[24] == 16 else 1), size)
+            # Decoded in one go, but for palettes, fewer bits, and what is interlaced.
+            plain = head[24] >= 8 and head[25] != 3 and not head[28]
+            return Header(height, width, channels * (2 if head[24] == 16 else 1), size,
+                          2 * size if plain else None)
         if kind == "TIFF":
             import tifffile
 
             with tifffile.TiffFile(path) as tiff:
                 page = tiff.pages[0]
-                return Header(page.imagelength, page.imagewidth,
-                              page.samplesperpixel * min(4, max(1, page.dtype.itemsize)), size)
+                found = Header(page.imagelength, page.imagewidth,
+                               page.samplesperpixel * min(4, max(1, page.dtype.itemsize)), size)
+                # Grey and RGB in bytes or words are taken as they are decoded.
+                plain = page.photometric in (1, 2) and page.dtype.kind == "u" and (
+                    page.dtype.itemsize <= 2 and page.bitspersample >= 8)
+                own = min(2 * page.nbytes, 2 * size)  # one page's
+                return replace(found, beside=own + found.held // 8) if plain else found
         from PIL import Image
 
         with Image.open(path) as picture:
             wide = {"I": 4, "F": 4, "I;16": 2}.get(picture.mode, len(picture.getbands()))
-            return Header(picture.height, picture.width, 4 if picture.mode == "P" else wide, size)
+            found = Header(picture.height, picture.width, 4 if picture.mode == "P" else wide, size)
+            if kind == "JPEG" and picture.mode in ("L", "RGB"):
+                # The file, and Pillow's picture, a byte or four a pixel, copied in parts.
+                own = 1 if picture.mode == "L" else 4
+                return replace(found, beside=size + _PARTS + own * (
+                    picture.height * picture.width))
+            return found
     except Exception:  # whatever a hostile header makes of a parser
         return None
 
 
-def encoding(format: str, height: int, width: int) -> int:
-    """Bytes that writing takes beside the array itself."""
+def encoding(format: str, height: int, width: int, pixel_bytes: int | None = None) -> int:
+    """Bytes that writing takes beside the array itself.
+
+    Args:
+        pixel_bytes: of the array, where it is known.
+    """
+    if format == "JPEG" and pixel_bytes in (1, 3):
+        return height * width * _PLAIN_JPEG
     return height * width * _ENCODING.get(format, max(_ENCODING.values()))
 
 

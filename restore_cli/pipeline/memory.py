@@ -12,7 +12,8 @@ import gc
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -160,6 +161,22 @@ class Budget:
         """What is left for images and tiles."""
         return max(0, self.ceiling - self.base)
 
+    @contextmanager
+    def telling(self, times: int = 1) -> Iterator[None]:
+        """In its block, what does not fit says how much `--memory` would be enough.
+
+        Args:
+            times: bytes more of the ceiling that give one byte more to what the block plans.
+        """
+        try:
+            yield
+        except OutOfMemory as error:
+            if error.short and error.hint:
+                enough = units.show(self.ceiling + times * error.short)
+                error.hint = error.hint.replace("more with --memory",
+                                                f"at least {enough} with --memory")
+            raise
+
 
 def budget(asked: str | int | None, *, base: int | None = None, free: int | None = None) -> Budget:
     """The run's memory budget.
@@ -202,7 +219,8 @@ def choose_tile(cost: Callable[[int], int], room: int, *, smallest: int, largest
         raise OutOfMemory(
             f"even the smallest tile ({smallest} pixels) needs {units.show(cost(smallest))}, "
             f"and {units.show(room)} are left",
-            hint="Give more with --memory, or close other programs")
+            hint="Give more with --memory, or close other programs",
+            short=cost(smallest) - room)
     if cost(largest) <= room:
         return largest
     low, high = 0, (largest - smallest) // step  # cost(low) fits; bisect for the last that does
@@ -225,7 +243,8 @@ def check_tile(tile: int, cost: Callable[[int], int], room: int) -> int:
     if need > room:
         raise OutOfMemory(f"--tile {tile} needs {units.show(need)}, and {units.show(room)} "
                           "are left",
-                          hint="Leave --tile out to have it chosen, or give more with --memory")
+                          hint="Leave --tile out to have it chosen, or give more with --memory",
+                          short=need - room)
     return tile
 
 

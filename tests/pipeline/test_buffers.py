@@ -45,6 +45,50 @@ def test_encoding_costs_something_for_every_format():
         assert buffers.encoding(format, 100, 100) > 0
 
 
+DECODE = """
+import sys
+from pathlib import Path
+from restore_cli.media import images
+from restore_cli.pipeline import buffers, memory
+for name in sys.argv[1:]:
+    images.read(Path("small") / name)
+    memory.trim()
+    before = memory.rss()
+    Path("/proc/self/clear_refs").write_text("5")
+    image = images.read(name)
+    print(memory.peak_rss() - before, buffers.header(Path(name)).decoding)
+    del image
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs /proc")
+def test_decoding_takes_no_more_than_the_header_foretells(tmp_path):
+    """Pictures of noise, whose files are large."""
+    import subprocess
+    import sys
+
+    names = ["a.png", "b.png", "c.jpg", "d.tif", "e.tif"]
+    rng = np.random.default_rng(0)
+    (tmp_path / "small").mkdir()
+    for name in names:
+        deep, grey = name in ("b.png", "d.tif"), name == "e.tif"
+        shape = (1200, 1600, 1 if grey else 3)
+        noise = rng.integers(0, 4096 if deep else 32, shape).astype(
+            np.uint16 if deep else np.uint8)
+        images.write(tmp_path / name, Image(noise))
+        images.write(tmp_path / "small" / name, Image(noise[:8, :8]))
+    found = subprocess.run([sys.executable, "-c", DECODE, *names], capture_output=True,
+                           text=True, check=True, cwd=tmp_path)
+    for name, line in zip(names, found.stdout.splitlines(), strict=True):
+        taken, foretold = map(int, line.split())
+        assert 0.3 * foretold < taken < foretold + (2 << 20), name
+
+
+def test_a_jpeg_of_bytes_is_encoded_as_it_is():
+    plain = buffers.encoding("JPEG", 100, 100, 3)
+    assert plain == buffers.encoding("JPEG", 100, 100, 1) < buffers.encoding("JPEG", 100, 100, 4)
+
+
 @pytest.mark.parametrize("spilled", [False, True])
 def test_an_array_holds_what_is_written(tmp_path, spilled):
     values = np.random.default_rng(0).integers(0, 65536, (300, 400, 3)).astype(np.uint16)

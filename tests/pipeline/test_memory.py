@@ -188,3 +188,29 @@ def test_peak_memory_sees_an_allocation_that_is_gone():
 
 def test_release_runs_anywhere():
     memory.release()
+
+
+def test_what_does_not_fit_says_what_would():
+    budget = memory.Budget(300 * MB, 100 * MB)
+
+    def cost(side):
+        return side * MB
+
+    for times, enough in ((1, "346 MB"), (2, "377 MB")):
+        with pytest.raises(OutOfMemory, match=f"at least {enough} with --memory"):
+            with budget.telling(times):
+                memory.choose_tile(cost, budget.room, smallest=230, largest=400)
+    for share in (1, 2):
+        with pytest.raises(OutOfMemory) as caught, budget.telling(share):
+            memory.check_tile(260, cost, budget.room // share)
+        assert str(caught.value).count("at least") == 1
+        more = memory.Budget(budget.ceiling + share * caught.value.short, budget.base)
+        assert memory.check_tile(260, cost, more.room // share) == 260
+
+
+def test_other_failures_in_a_budget_are_left_alone():
+    with pytest.raises(OutOfMemory) as caught, memory.Budget(9, 0).telling():
+        raise OutOfMemory("gone", hint="Give more with --memory")
+    assert caught.value.hint == "Give more with --memory"
+    with pytest.raises(ValueError), memory.Budget(9, 0).telling():
+        raise ValueError
