@@ -23,8 +23,8 @@ from restore_cli.nets.led.layers import (
     spatial_sum,
     tensors,
 )
-from restore_cli.nets.led.repnr import conv
-from restore_cli.nets.ops import led_blocks
+from restore_cli.nets.led.repnr import conv, parts
+from restore_cli.nets.ops import led_blocks, naf_train
 
 EPS = 1e-6
 
@@ -63,6 +63,8 @@ class Block(nn.Module):
         self.norm1, self.norm2 = LayerNorm(channels, EPS), LayerNorm(channels, EPS)
 
     def execute(self, x):
+        if naf_train.usable() and not jt.flags.no_grad:
+            return naf_train.block(x, self._used(), EPS)
         kept, *sums = self.gather(x)
         return self.finish(x, kept, sums, x.shape[2] * x.shape[3])
 
@@ -93,6 +95,16 @@ class Block(nn.Module):
         x = x + self.conv3(gated * self.sca(mean)) * self.beta
         first, second = halves(self.conv4(self.norm2(x)))
         return cropped(x + self.conv5(first * second) * self.gamma, halo)
+
+    def _used(self) -> dict[str, jt.Var]:
+        """What the layers use, by the names of `naf_train`."""
+        named = {"beta": self.beta, "gamma": self.gamma}
+        for name, layer in (("norm1", self.norm1), ("conv1", self.conv1),
+                            ("depthwise", self.dwconv2), ("sca", self.sca.layer),
+                            ("conv3", self.conv3), ("norm2", self.norm2), ("conv4", self.conv4),
+                            ("conv5", self.conv5)):
+            named[f"{name}.weight"], named[f"{name}.bias"] = parts(layer)
+        return named
 
     def _fast(self) -> bool:
         return led_blocks.usable() and plain(self.conv1, self.conv3, self.sca.layer, self.conv4,

@@ -139,9 +139,11 @@ inline void multiply(const Packed& w, const float* in, int64_t in_step, const fl
 }
 
 // Divides by the deviation over channels, after subtracting the mean where `centred`; the learned
-// factors and offsets are the next product's business. `to` may be `from`.
+// factors and offsets are the next product's business. `to` may be `from`. `scales` receives what
+// each pixel is multiplied by.
 inline void normalise(const float* from, int64_t from_step, int64_t channels, int64_t width,
-                      float eps, bool centred, float* to, int64_t to_step) {
+                      float eps, bool centred, float* to, int64_t to_step,
+                      float* scales = nullptr) {
   const float share = 1.f / channels;
   for (int64_t p = 0; p < width; p += LANES) {
     Vector mean = {}, square = {};
@@ -156,6 +158,7 @@ inline void normalise(const float* from, int64_t from_step, int64_t channels, in
     store(roots, square);
     for (int lane = 0; lane < LANES; lane++) roots[lane] = 1 / std::sqrt(roots[lane]);
     const Vector scale = load(roots);
+    if (scales) store(scales + p, scale);
     if (!centred) mean = Vector{};
     for (int64_t c = 0; c < channels; c++)
       store(to + c * to_step + p, (load(from + c * from_step + p) - mean) * scale);
