@@ -18,6 +18,7 @@ SMALLEST_TILE, LARGEST_TILE = 16, 2048
 _SHOWN = 11  # decoded frames between the reader and the network: read ahead, looked at, in windows
 _MADE = 5  # enlarged frames from the network to the encoder
 _FIXED = 40e6  # whatever the size
+_BANDS = 32e6  # of an enlarged frame, while it is reduced to another scale
 # Floats a value of the widest maps of each step, measured peaks rounded up.
 _DENSE, _EXTRACTED = 7.5, 4.0
 _FUSED_DENSE = 3.5
@@ -111,7 +112,7 @@ def cost(layout: Layout, config: Mapping[str, Any], size: tuple[int, int], items
     held += 4 * 2 * config["n_sequence"] * pixels  # flows and a copy
     held += 3 * itemsize * pixels * (_SHOWN + _MADE * scale**2)
     if scale != own:
-        held += 3 * 4 * pixels * (2 * own**2 + own * scale)
+        held += 3 * 4 * pixels * own**2 + _BANDS
     dense = shapes.decoder_features(config, shapes.FIRST) + shapes.SHIFTS
     factor = _FUSED_DENSE if fused else _DENSE
     pair = 4 * factor * dense * aligned / 4 ** (shapes.FIRST + 1) + 4 * 8 * pixels

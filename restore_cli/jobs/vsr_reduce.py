@@ -7,10 +7,12 @@ reduced one with its own scale.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
 _SLOPE = -0.5  # of the cubic, as in most programs
+_BAND = 1 << 20  # values of the picture that are worked on at once
 
 
 def reduce(picture: np.ndarray, before: int, after: int) -> np.ndarray:
@@ -23,16 +25,43 @@ def reduce(picture: np.ndarray, before: int, after: int) -> np.ndarray:
     Returns:
         (after * H, after * W, C) float32.
     """
-    rows = _along(np.clip(picture, 0, 1), before, after)
-    return np.ascontiguousarray(_along(rows.swapaxes(0, 1), before, after).swapaxes(0, 1))
+    return np.concatenate([part for _, part in bands(picture, before, after)])
 
 
-def _along(picture: np.ndarray, before: int, after: int) -> np.ndarray:
-    """The same with the first axis only."""
-    count, wide = picture.shape[0] // before, before / after
+def bands(picture: np.ndarray, before: int, after: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """The same piece by piece, so that it takes little memory beside the picture.
+
+    Yields:
+        Rows of the result, and these: (rows, after * W, C) float32.
+    """
+    height, width = (side // before for side in picture.shape[:2])
+    step = max(1, _BAND // picture[:before].size)
+    reach = math.ceil(2 * before / after)
+    for first in range(0, height, step):
+        last = min(first + step, height)
+        # Rows and columns beyond an edge repeat it.
+        part = np.clip(picture[_within(first * before - reach, (last + 1) * before + reach,
+                                       len(picture))], 0, 1)
+        part = _along(part, last - first, before, after).swapaxes(0, 1)
+        part = _along(part[_within(-reach, (width + 1) * before + reach, len(part))], width,
+                      before, after)
+        yield slice(after * first, after * last), part.swapaxes(0, 1)
+
+
+def _within(first: int, last: int, length: int) -> np.ndarray:
+    return np.clip(np.arange(first, last), 0, length - 1)
+
+
+def _along(padded: np.ndarray, count: int, before: int, after: int) -> np.ndarray:
+    """Reduces along the first axis.
+
+    Args:
+        padded: ``before * count`` values, with as many before them as the filter reaches, and
+            as many and `before` more after them.
+    """
+    wide = before / after
     reach = math.ceil(2 * wide)
-    padded = np.pad(picture, [(reach, reach + before)] + [(0, 0)] * (picture.ndim - 1), "edge")
-    out = np.empty((after * count, *picture.shape[1:]), np.float32)
+    out = np.empty((after * count, *padded.shape[1:]), np.float32)
     for phase in range(after):
         centre = phase * wide
         taps = range(math.ceil(centre - 2 * wide), math.floor(centre + 2 * wide) + 1)

@@ -74,7 +74,12 @@ class Stream:
                 rows, columns = (slice(own * one.start, own * one.stop) for one in tile.keep)
                 out[rows, columns] = made if reduced else _stored(made, dtype)
         self._released()
-        return _stored(vsr_reduce.reduce(out, own, self._scale), dtype) if reduced else out
+        if not reduced:
+            return out
+        small = np.empty((self._scale * height, self._scale * width, 3), dtype)
+        for rows, part in vsr_reduce.bands(out, own, self._scale):
+            small[rows] = _stored(part, dtype)
+        return small
 
     def _released(self) -> None:
         """Takes from the engine the memory that it keeps for more work of the same shapes."""
