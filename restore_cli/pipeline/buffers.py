@@ -82,11 +82,13 @@ def header(path: Path) -> Header | None:
                 page = tiff.pages[0]
                 found = Header(page.imagelength, page.imagewidth,
                                page.samplesperpixel * min(4, max(1, page.dtype.itemsize)), size)
-                # Grey and RGB in bytes or words are taken as they are decoded.
-                plain = page.photometric in (1, 2) and page.dtype.kind == "u" and (
-                    page.dtype.itemsize <= 2 and page.bitspersample >= 8)
-                own = min(2 * page.nbytes, 2 * size)  # one page's
-                return replace(found, beside=own + found.held // 8) if plain else found
+                # Grey and RGB in bytes, words or floats are taken as they are decoded.
+                plain = page.photometric in (1, 2) and page.bitspersample >= 8 and (
+                    page.dtype.name in ("uint8", "uint16", "float32"))
+                packed = min(2 * page.nbytes, 2 * size)  # one page's
+                if page.compression == 1:
+                    packed = 0 if page.is_memmappable and page.dtype.isnative else page.nbytes
+                return replace(found, beside=packed + found.held // 8) if plain else found
         from PIL import Image
 
         with Image.open(path) as picture:

@@ -67,7 +67,9 @@ def test_decoding_takes_no_more_than_the_header_foretells(tmp_path):
     import subprocess
     import sys
 
-    names = ["a.png", "b.png", "c.jpg", "d.tif", "e.tif"]
+    import tifffile
+
+    names = ["a.png", "b.png", "c.jpg", "d.tif", "e.tif", "f.tif", "g.tif"]
     rng = np.random.default_rng(0)
     (tmp_path / "small").mkdir()
     for name in names:
@@ -75,8 +77,13 @@ def test_decoding_takes_no_more_than_the_header_foretells(tmp_path):
         shape = (1200, 1600, 1 if grey else 3)
         noise = rng.integers(0, 4096 if deep else 32, shape).astype(
             np.uint16 if deep else np.uint8)
-        images.write(tmp_path / name, Image(noise))
-        images.write(tmp_path / "small" / name, Image(noise[:8, :8]))
+        for path, pixels in ((tmp_path / name, noise), (tmp_path / "small" / name, noise[:8, :8])):
+            if name in ("f.tif", "g.tif"):
+                values = pixels.astype(np.float32) / 32 if name == "f.tif" else pixels
+                tifffile.imwrite(path, values, photometric="rgb",
+                                 byteorder=">" if name == "g.tif" else "<")
+            else:
+                images.write(path, Image(pixels))
     found = subprocess.run([sys.executable, "-c", DECODE, *names], capture_output=True,
                            text=True, check=True, cwd=tmp_path)
     for name, line in zip(names, found.stdout.splitlines(), strict=True):
