@@ -20,7 +20,7 @@ from restore_cli.media.formats import sniff
 # Bytes a pixel that an encoder holds beside the array it is given: the largest peak measured over
 # 8 and 16 bits, three and four channels, lossless and lossy, on 15 megapixels, rounded up.
 _ENCODING = {"PNG": 2, "TIFF": 2, "JPEG": 8, "BMP": 8, "WEBP": 44, "JXL": 30}
-_PLAIN_JPEG = 4  # of 8 bits without transparency, from which nothing has to be converted
+_PLAIN_JPEG = 5  # of 8 bits without transparency, from which nothing has to be converted
 _PARTS = 16 << 20  # bytes of the part of a picture that is on its way out of Pillow
 _DROP_EVERY = 0.05  # seconds between returning the pages of a spilled array
 
