@@ -41,10 +41,12 @@ def _positive(arch, config):
 
 
 @pytest.mark.parametrize("arch,config,halo", CASES)
-def test_halo_is_the_smallest_exact_one(engine, arch, config, halo):
+def test_halo_is_the_smallest_exact_one(engine, arch, config, halo, monkeypatch):
     """Pixels beyond an aligned border: the one `halo` away matters, the next does not."""
     import jittor as jt
 
+    # Winograd's algorithm leaves rounding errors where stock layers have zeros.
+    monkeypatch.setenv("RESTORE_WINOGRAD", "0")
     told = layout(arch, config)
     assert told.receptive_radius == halo
     dims = config.get("conv_dims", 2)

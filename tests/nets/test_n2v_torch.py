@@ -77,9 +77,13 @@ def test_plain_modules_where_the_operator_would_run(engine, monkeypatch):
 @pytest.mark.parametrize("arch,config,shape", [
     CASES[1], CASES[4], SEEDS[5], ("n2v-field", *FIELDS[3]), ("n2v-field", *FIELDS[5]),
     ("n2v-field", *FIELDS[0]), ("n2v-field", *FIELDS[15])])
-def test_gradients_in_training(engine, arch, config, shape):
+def test_gradients_in_training(engine, arch, config, shape, monkeypatch):
     import jittor as jt
 
+    # Rounding decides about the gradient of an activation next to 0, and N2V_Unet has millions:
+    # here the stock layers, whose sums are PyTorch's; ops/test_graph.py compares its operator.
+    if arch == "n2v-unet":
+        monkeypatch.setenv("RESTORE_WINOGRAD", "0")
     network, reference = _both(arch, config, training=True)
     import torch
 

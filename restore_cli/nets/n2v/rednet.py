@@ -15,6 +15,7 @@ from jittor import nn
 from restore_cli.nets.base import Lambda, Network, conv
 from restore_cli.nets.n2v import shapes
 from restore_cli.nets.n2v.layers import require_multiples
+from restore_cli.nets.ops import graph
 
 
 def _activated(layer: nn.Module) -> nn.Sequential:
@@ -46,11 +47,36 @@ class REDNet(Network):
             nn.ConvTranspose(features, out_channels, 3, stride=2, padding=1, output_padding=1))
         self._skips = -(-layers // 2) - 1 if skips else 0
         self._residual, self._inputs = residual, in_channels
+        self._graph: graph.Graph | None = None
 
     def execute(self, x):
         require_multiples(x, self._inputs, 2, 2)
-        out = self.decode(*self.encode(x))
+        if graph.available():
+            self._graph = self._graph or self._told()
+            out = self._graph.run(x, [part for layer in self._layers()
+                                      for part in (layer.weight, layer.bias)])
+        else:
+            out = self.decode(*self.encode(x))
         return nn.relu(out + x) if self._residual else out
+
+    def _layers(self) -> list[nn.Module]:
+        *middle, last = self.deconv_layers
+        return [*(layer[0] for layer in (*self.conv_layers, *middle)), last]
+
+    def _told(self) -> graph.Graph:
+        """`encode` and `decode` as one operator."""
+        layers, made = self._layers(), graph.Graph(self._inputs, factor=2)
+        count, x, kept = len(self.conv_layers), 0, []
+        for i, layer in enumerate(layers[:count]):
+            x = made.convolve([x], i, layer.weight.shape)
+            if i % 2 == 1 and len(kept) < self._skips:
+                kept.append(x)
+        for i, layer in enumerate(layers[count:-1]):
+            x = made.turned(x, count + i, layer.weight.shape)
+            if kept and (i + 1 + count) % 2 == 0:
+                x = made.add(x, kept.pop())  # neither is below 0: ReLU would change nothing
+        made.end_doubled(x, 2 * count - 1, layers[-1].weight.shape)
+        return made
 
     def encode(self, x: jt.Var) -> tuple[jt.Var, list[jt.Var]]:
         """Features at half the sides, and the outputs of every second layer."""

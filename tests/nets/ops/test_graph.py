@@ -1,0 +1,104 @@
+"""REDNet and N2V_Unet as one operator each, against the same networks in stock operators."""
+
+from __future__ import annotations
+
+import fused_checks
+import numpy as np
+import pytest
+
+# name, configuration, (N, H, W)
+CASES = [
+    ("rednet10", {"residual": False, "num_features": 16}, (2, 10, 14)),
+    ("rednet10", {"num_features": 24, "in_channels": 3, "out_channels": 3}, (1, 4, 38)),
+    ("rednet20", {"residual": False, "num_features": 32}, (3, 18, 10)),
+    ("rednet30", {"num_features": 16, "residual": False, "out_channels": 2}, (1, 2, 2)),
+    ("n2v-unet", {}, (2, 32, 64)),
+    ("n2v-unet", {"in_channels": 3, "out_channels": 3}, (1, 64, 32)),
+]
+
+
+def _case(name, config, size, positive=False):
+    """The operator and its stock counterpart as functions of x and the parameters; and values."""
+    import jittor as jt
+
+    from restore_cli.nets import registry
+    from restore_cli.nets.ops import graph
+
+    if not graph.available():
+        pytest.skip("the operator cannot run here")
+    network = registry.build(name, config)
+    network.train()
+    rng = np.random.default_rng(7)
+
+    def draw(shape, scale=1.0):
+        values = (scale * rng.standard_normal(shape)).astype(np.float32)
+        return np.abs(values) if positive else values
+
+    network.load_state_dict({
+        key: draw(value.shape, 0.1 if value.ndim == 1 else (2 / (9 * value.shape[1])) ** 0.5)
+        for key, value in network.state_dict().items()})
+    parameters = list(network.state_dict().values())
+
+    def form(fused):
+        def call(x, _parameters):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("RESTORE_FUSED", fused)
+                return network(x)
+        return call
+
+    channels = config.get("in_channels", 1), config.get("out_channels", 1)
+    x, probe = (jt.array(draw((size[0], count, *size[1:]))) for count in channels)
+    return form("0"), form("1"), x, parameters, probe
+
+
+@pytest.mark.parametrize("name,config,size", CASES[:4])
+def test_gradients_equal_plain(engine, name, config, size):
+    fused_checks.gradients_equal_plain(_case(name, config, size))
+
+
+@pytest.mark.parametrize("name,config,size", CASES[4:])
+def test_gradients_of_many_activations_equal_plain(engine, name, config, size):
+    """Of a million activations some are so near 0 that rounding decides about their gradients."""
+    plain, fused, *values = _case(name, config, size)
+    results = [fused_checks.gradients(form, *values) for form in (plain, fused)]
+    fused_checks.close(results[1][0], results[0][0])
+    for expected, got in zip(*results, strict=True):
+        assert got.shape == expected.shape
+        assert 0 < np.linalg.norm(expected)
+        assert np.linalg.norm(got - expected) < 3e-3 * np.linalg.norm(expected)
+
+
+def test_gradients_without_activations_near_0_equal_plain(engine):
+    """Nothing is below 0 where image and weights are not."""
+    fused_checks.gradients_equal_plain(_case("n2v-unet", {}, (1, 32, 32), positive=True))
+
+
+@pytest.mark.parametrize("name,config,size", CASES[1:5:3])
+def test_inference_equals_plain(engine, name, config, size):
+    fused_checks.inference_equals_plain(_case(name, config, size))
+
+
+def test_two_forwards_then_their_gradients(engine):
+    import jittor as jt
+
+    _, fused, x, parameters, probe = _case(*CASES[2])
+    other = jt.array(x.numpy()[:2, :, ::-1, :8].copy())
+    alone = [fused_checks.gradients(fused, image, parameters,
+                                    probe[:len(image), :, :, :image.shape[3]])
+             for image in (x, other)]
+    first, second = fused(x, parameters), fused(other, parameters)
+    loss = (first * probe).sum() + (second * probe[:2, :, :, :8]).sum()
+    for together, a, b in zip(jt.grad(loss, parameters), alone[0][2:], alone[1][2:], strict=True):
+        fused_checks.close(together.numpy(), a + b, 1e-6)
+
+
+def test_repeats_to_the_last_bit(engine):
+    fused_checks.repeats_to_the_last_bit(_case(*CASES[2]))
+
+
+def test_training_and_inference_agree_and_see_new_weights(engine):
+    fused_checks.training_and_inference_agree_and_see_new_weights(_case(*CASES[0]), changed=4)
+
+
+def test_images_of_a_batch_do_not_meet(engine):
+    fused_checks.images_of_a_batch_do_not_meet(_case(*CASES[0]))
