@@ -19,6 +19,9 @@ Repeat = Annotated[int, typer.Option(min=1, help="Rounds; each runs every part o
                                      rich_help_panel=WHAT)]
 Against = Annotated[str | None, typer.Option(
     help="torch: time the same network in plain PyTorch too, in turns.", rich_help_panel=WHAT)]
+Picture = Annotated[list[Path] | None, typer.Option(
+    metavar="FILE", help="With --precision bf16: what it costs on this picture or a folder's, "
+    "spoiled and restored; repeatable. Default: a generated one.", rich_help_panel=WHAT)]
 Output = Annotated[Path | None, typer.Option(
     "--output", "-o", help="Also write a .json or .md file.", rich_help_panel=RESULTS)]
 
@@ -52,6 +55,8 @@ def upscale(
     threads: shared.Threads = None,
     memory: shared.Memory = None,
     tile: shared.Tile = None,
+    precision: shared.Precision = "fp32",
+    picture: Picture = None,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
     no_progress: shared.NoProgress = False,
@@ -72,7 +77,7 @@ def upscale(
         model=model, weights=weights, random=random, size=_size(size, factor), scale=factor,
         parts=chosen("part", part, PARTS), repeat=repeat, against=against,
         output=output, overwrite=overwrite, device=device, threads=threads, memory=memory,
-        tile=tile), console)
+        tile=tile, precision=precision, pictures=tuple(picture or ())), console)
     raise typer.Exit(int(status))
 
 
@@ -104,6 +109,8 @@ def denoise(
     threads: shared.Threads = None,
     memory: shared.Memory = None,
     tile: shared.Tile = None,
+    precision: shared.Precision = "fp32",
+    picture: Picture = None,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
     no_progress: shared.NoProgress = False,
@@ -121,11 +128,15 @@ def denoise(
     from restore_cli.jobs.bench_denoise import PARTS, DenoiseBenchRequest, run
     from restore_cli.jobs.denoise_network import CHOICES, DEFAULT
 
+    parts = chosen("part", part, PARTS)
+    if part is None and precision != "fp32":
+        parts = tuple(one for one in parts if one != "train")  # which computes in fp32
     status = run(DenoiseBenchRequest(
-        size=shape, parts=chosen("part", part, PARTS),
+        size=shape, parts=parts,
         networks=chosen("network", network or [DEFAULT], CHOICES), channels=channels, steps=steps,
         batch=batch, patch=patch, repeat=repeat, against=against, output=output,
-        overwrite=overwrite, device=device, threads=threads, memory=memory, tile=tile), console)
+        overwrite=overwrite, device=device, threads=threads, memory=memory, tile=tile,
+        precision=precision, pictures=tuple(picture or ())), console)
     raise typer.Exit(int(status))
 
 
@@ -160,6 +171,8 @@ def denoise_raw(
     tile: Annotated[int | None, typer.Option(
         "--tile", min=32, help="Tile side in sensor pixels; default: chosen from --memory.",
         rich_help_panel=shared.COMPUTE)] = None,
+    precision: shared.Precision = "fp32",
+    picture: Picture = None,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
     no_progress: shared.NoProgress = False,
@@ -180,7 +193,8 @@ def denoise_raw(
         size=FULL if full else shape, parts=chosen("part", part, PARTS) if part else None,
         networks=chosen("network", network, tuple(CHOICES)) if network else None, steps=steps,
         batch=batch, patch=patch, repeat=repeat, against=against, output=output,
-        overwrite=overwrite, device=device, threads=threads, memory=memory, tile=tile), console)
+        overwrite=overwrite, device=device, threads=threads, memory=memory, tile=tile,
+        precision=precision, pictures=tuple(picture or ())), console)
     raise typer.Exit(int(status))
 
 
@@ -208,6 +222,8 @@ def vsr(
     threads: shared.Threads = None,
     memory: shared.Memory = None,
     tile: shared.Tile = None,
+    precision: shared.Precision = "fp32",
+    picture: Picture = None,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
     no_progress: shared.NoProgress = False,
@@ -226,7 +242,7 @@ def vsr(
         size=shape, parts=chosen("part", part, PARTS) if part else None,
         networks=chosen("network", network, CHOICES), film=film, frames=frames, repeat=repeat,
         against=against, output=output, overwrite=overwrite, device=device, threads=threads,
-        memory=memory, tile=tile), console)
+        memory=memory, tile=tile, precision=precision, pictures=tuple(picture or ())), console)
     raise typer.Exit(int(status))
 
 

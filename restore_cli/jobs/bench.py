@@ -16,7 +16,7 @@ import numpy as np
 from restore_cli import units
 from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, OutOfMemory, UsageError
-from restore_cli.jobs import bench_rounds, bench_torch
+from restore_cli.jobs import bench_cost, bench_rounds, bench_torch
 from restore_cli.jobs.bench_report import Report, Timing
 
 NETWORK_PARTS = ("encoder", "decoder", "network")
@@ -127,6 +127,13 @@ class _Subject:
         """Features and raw output."""
         return self._features.numpy(), self._decode().numpy()
 
+    def cost(self) -> bench_cost.Cost:
+        """Of bfloat16, with these weights."""
+        request = self._request
+        return bench_cost.measure(self.name, [
+            bench_cost.upscale(self._network, self.weights.normalisation, request.scale, one)
+            for one in bench_cost.pictures(request.pictures)], request.random)
+
     def _encode(self, sync: bool = True):
         import jittor as jt
 
@@ -155,7 +162,8 @@ class _Subject:
         upscale.run(upscale.UpscaleRequest(
             inputs=[str(self.source)], output=str(self.target), scale=f"{request.scale:g}",
             weights=str(self._file), device=self.engine.device, threads=self.engine.threads,
-            memory=request.memory, tile=request.tile), bench_rounds.silent(self._console))
+            memory=request.memory, tile=request.tile, precision=bench_rounds.current()),
+            bench_rounds.silent(self._console))
 
 
 def _measure(request: BenchRequest, subject: _Subject, worker: bench_torch.Worker | None,
@@ -164,7 +172,7 @@ def _measure(request: BenchRequest, subject: _Subject, worker: bench_torch.Worke
 
     timings = [Timing(part) for part in request.parts]
     console.info("compiling and warming up")
-    subject.prepare()
+    bench_rounds.prepare(request, {subject.name: subject}, subject.engine.device)
     facts = _facts(request, subject)
     differences = {}
     if worker is not None:
@@ -178,8 +186,10 @@ def _measure(request: BenchRequest, subject: _Subject, worker: bench_torch.Worke
             return worker.file(subject.source, subject.target.with_suffix(".t.png"))
         return worker.run(part)
 
-    bench_rounds.run(timings, request.repeat, subject.clock, theirs if worker else None, console)
-    return Report(facts, timings, memory.peak_rss(), differences)
+    ours, others, other = bench_rounds.sides(request, subject.clock, theirs if worker else None)
+    bench_rounds.run(timings, request.repeat, ours, others, console)
+    costs = [subject.cost()] if request.precision != "fp32" else []
+    return Report(facts, timings, memory.peak_rss(), differences, other=other, costs=costs)
 
 
 def _facts(request: BenchRequest, subject: _Subject) -> dict[str, Any]:

@@ -15,7 +15,13 @@ import numpy as np
 from restore_cli import units
 from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, OutOfMemory, RestoreError, UsageError
-from restore_cli.jobs import bench_denoise_torch, bench_rounds, denoise_network, denoise_plan
+from restore_cli.jobs import (
+    bench_cost,
+    bench_denoise_torch,
+    bench_rounds,
+    denoise_network,
+    denoise_plan,
+)
 from restore_cli.jobs.bench import random_weights, synthetic_picture
 from restore_cli.jobs.bench_denoise_torch import Crops, Training
 from restore_cli.jobs.bench_report import Report, Timing
@@ -52,6 +58,8 @@ class DenoiseBenchRequest(bench_rounds.Request):
 def run(request: DenoiseBenchRequest, console: Console) -> ExitStatus:
     """Times all parts of all networks and prints one table, or one record a part."""
     bench_rounds.check(request)
+    if "train" in request.parts and request.precision != "fp32":
+        raise UsageError("training computes in fp32", hint="Leave --part train out")
     chosen = {name: denoise_network.architecture(name, request.channels)
               for name in request.networks}
     if "train" in request.parts:
@@ -174,7 +182,7 @@ class _Subject(bench_rounds.Subject):
         status = denoise.run(denoise.DenoiseRequest(
             inputs=[str(self._bench.source)], output=str(self._target), weights=str(self._file),
             device=engine.device, threads=engine.threads, memory=request.memory,
-            tile=request.tile), console)
+            tile=request.tile, precision=bench_rounds.current()), console)
         if status != ExitStatus.OK:
             raise RestoreError(f"the timed command failed: {console.stderr.getvalue().strip()}")
 
@@ -189,8 +197,7 @@ def _measure(request: DenoiseBenchRequest, bench: _Bench, subjects: dict[str, _S
                for name in subjects for part in request.parts}
     parts = {f"{name} {part}": (name, part) for name in subjects for part in request.parts}
     console.info("compiling and warming up")
-    for subject in subjects.values():
-        subject.prepare()
+    bench_rounds.prepare(request, subjects, bench.engine.device)
     facts = _facts(request, bench)
     differences: dict[str, float] = {}
     if worker is not None:
@@ -209,9 +216,12 @@ def _measure(request: DenoiseBenchRequest, bench: _Bench, subjects: dict[str, _S
         name, kind = parts[part]
         return subjects[name].clock(kind)
 
-    bench_rounds.run(list(timings.values()), request.repeat, ours,
-                     theirs if worker is not None else None, console)
-    return Report(facts, list(timings.values()), memory.peak_rss(), differences)
+    mine, others, other = bench_rounds.sides(request, ours, theirs if worker is not None else None)
+    bench_rounds.run(list(timings.values()), request.repeat, mine, others, console)
+    costs = (bench_cost.shipped("denoise", request.pictures, console)
+             if request.precision != "fp32" else [])
+    return Report(facts, list(timings.values()), memory.peak_rss(), differences, other=other,
+                  costs=costs)
 
 
 def _facts(request: DenoiseBenchRequest, bench: _Bench) -> dict[str, Any]:

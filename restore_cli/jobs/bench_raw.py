@@ -14,7 +14,7 @@ import numpy as np
 from restore_cli import units
 from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, OutOfMemory, RestoreError, UsageError
-from restore_cli.jobs import bench_raw_dng, bench_raw_torch, bench_rounds
+from restore_cli.jobs import bench_cost, bench_raw_dng, bench_raw_torch, bench_rounds
 from restore_cli.jobs.bench_raw_data import RATIO
 from restore_cli.jobs.bench_raw_subject import CHOICES, Bench, Subject
 from restore_cli.jobs.bench_report import Report, Timing
@@ -30,6 +30,7 @@ FULL = (2848, 4256)
 
 _SIZES = {"compact": (1424, 2128), "unet": (1424, 2128), "nafnet": (712, 1064),
           "restormer": (712, 1064)}
+_HALF = ("compact", "unet")  # networks that have products in bfloat16
 _COMPARED = 3  # steps whose losses are compared; later ones drift apart by rounding alone
 _SAME = {"output": 1e-3, "loss": 1e-3, "file": 4 / (bench_raw_dng.WHITE - bench_raw_dng.BLACK)}
 
@@ -87,9 +88,14 @@ def chosen(request: RawBenchRequest) -> dict[str, tuple[str, ...]]:
     Raises:
         UsageError: none of the usual parts is left.
     """
-    wanted = request.parts or PARTS
-    if request.networks is not None:
-        return dict.fromkeys(request.networks, wanted)
+    wanted, named = request.parts or PARTS, request.networks
+    if request.precision != "fp32":
+        if "train" in (request.parts or ()):
+            raise UsageError("training computes in fp32", hint="Leave --part train out")
+        wanted = tuple(part for part in wanted if part != "train")
+        named = named or _HALF
+    if named is not None:
+        return dict.fromkeys(named, wanted)
     found = {name: tuple(part for part in names if part in wanted)
              for name, names in USUAL.items()}
     return {name: names for name, names in found.items() if names}
@@ -149,8 +155,7 @@ def _measure(request: RawBenchRequest, bench: Bench, subjects: dict[str, Subject
     timings = [Timing(label, [], [], *_amount(request, subject, part))
                for label, (subject, part) in parts.items()]
     bench.console.info("compiling and warming up")
-    for subject in subjects.values():
-        subject.prepare()
+    bench_rounds.prepare(request, subjects, bench.engine.device)
     facts = _facts(request, bench, subjects)
     differences: dict[str, float] = {}
     if worker is not None:
@@ -170,9 +175,11 @@ def _measure(request: RawBenchRequest, bench: Bench, subjects: dict[str, Subject
         subject, part = parts[label]
         return subject.clock(part)
 
-    bench_rounds.run(timings, request.repeat, ours, theirs if worker is not None else None,
-                     bench.console)
-    return Report(facts, timings, memory.peak_rss(), differences)
+    mine, others, other = bench_rounds.sides(request, ours, theirs if worker is not None else None)
+    bench_rounds.run(timings, request.repeat, mine, others, bench.console)
+    costs = (bench_cost.shipped("denoise-raw", request.pictures, bench.console)
+             if request.precision != "fp32" else [])
+    return Report(facts, timings, memory.peak_rss(), differences, other=other, costs=costs)
 
 
 def _amount(request: RawBenchRequest, subject: Subject, part: str) -> tuple[float, str]:

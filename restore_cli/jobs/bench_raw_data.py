@@ -52,8 +52,13 @@ def light(height: int, width: int) -> np.ndarray:
 
 def darkened(clean: np.ndarray) -> np.ndarray:
     """The mosaic of a scene exposed `RATIO` times too short, with noise, uint16."""
+    return bench_raw_dng.unpack(dark(clean))
+
+
+def dark(clean: np.ndarray) -> np.ndarray:
+    """Its planes, float32, 1 at the white level."""
     rng, gain = np.random.default_rng(1), 2.0
     scale = bench_raw_dng.WHITE - bench_raw_dng.BLACK
     stored = rng.poisson(clean * (scale / RATIO / gain)) * gain + 2 * rng.standard_normal(
         clean.shape, dtype=np.float32)
-    return bench_raw_dng.unpack((stored / scale).astype(np.float32))
+    return (stored / scale).astype(np.float32)

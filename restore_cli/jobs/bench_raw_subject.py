@@ -170,7 +170,7 @@ class Subject(bench_rounds.Subject):
         status = denoise_raw.run(denoise_raw.DenoiseRawRequest(
             inputs=[str(self.frame.source)], output=str(self.target), ratio=RATIO,
             weights=str(self._file), device=engine.device, threads=engine.threads,
-            memory=request.memory, tile=request.tile), console)
+            memory=request.memory, tile=request.tile, precision=bench_rounds.current()), console)
         if status != ExitStatus.OK:
             raise RestoreError(f"the timed command failed: {console.stderr.getvalue().strip()}")
 

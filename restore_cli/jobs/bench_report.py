@@ -11,6 +11,7 @@ from typing import Any
 
 from restore_cli import units
 from restore_cli.evaluation.report import columns
+from restore_cli.jobs.bench_cost import Cost
 
 
 @dataclass
@@ -56,6 +57,8 @@ class Report:
         peak_memory: largest resident size of this process, in bytes.
         differences: largest absolute difference to the other framework by name.
         notes: lines below the table on the terminal.
+        other: what the second column of times is of: "PyTorch", or "fp32" beside bf16.
+        costs: what bf16 costs, network by network.
     """
 
     facts: dict[str, Any]
@@ -63,12 +66,15 @@ class Report:
     peak_memory: int
     differences: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    other: str = "PyTorch"
+    costs: Sequence[Cost] = ()
 
     def text(self) -> str:
         """For the terminal."""
         facts = self.facts
         sizes = " -> ".join(facts[key] for key in ("input", "output") if key in facts)
         first = (f"{facts['model']}, {sizes}, {facts['device']}, {facts['threads']} threads, "
+                 f"{facts['precision'] + ', ' if 'precision' in facts else ''}"
                  f"{facts['rounds']} rounds, peak memory {units.show(self.peak_memory)}")
         lines = [first, columns(*self._columns()), *self.notes]
         if self.differences:
@@ -77,6 +83,10 @@ class Report:
         if "torch" in facts:
             lines.append(f"PyTorch {facts['torch']}, {facts['torch_format']}; ratio = PyTorch's "
                          "time / ours, round by round")
+        elif self.other != "PyTorch":
+            lines.append(f"ratio = time in {self.other} / time in {facts['precision']}, round by "
+                         "round")
+        lines += map(str, self.costs)
         return "\n".join(lines)
 
     def markdown(self) -> str:
@@ -87,16 +97,19 @@ class Report:
                  "| " + " | ".join(header) + " |",
                  "|" + "|".join(["---"] + ["---:"] * (len(header) - 1)) + "|"]
         lines += ["| " + " | ".join(row) + " |" for row in rows]
+        lines += ["", *(f"- {cost}" for cost in self.costs)] if self.costs else []
         return "\n".join(lines) + "\n"
 
     def records(self) -> list[dict[str, Any]]:
         """One JSON object a part, each with the facts."""
+        side = "torch" if self.other == "PyTorch" else self.other
         return [{"type": "bench", **self.facts, "part": timing.part, "seconds": timing.ours,
-                 **({"torch_seconds": timing.theirs, "ratios": timing.ratios,
+                 **({f"{side}_seconds": timing.theirs, "ratios": timing.ratios,
                      "differences": self.differences} if timing.theirs else {}),
                  **({"unit": timing.unit, "rate": timing.rate(timing.ours),
-                     **({"torch_rate": timing.rate(timing.theirs)} if timing.theirs else {})}
+                     **({f"{side}_rate": timing.rate(timing.theirs)} if timing.theirs else {})}
                     if timing.amount else {}),
+                 **({"costs": [cost.facts for cost in self.costs]} if self.costs else {}),
                  "peak_memory": self.peak_memory} for timing in self.timings]
 
     def encoded(self, suffix: str) -> str:
@@ -112,7 +125,7 @@ class Report:
         rated = any(timing.amount for timing in self.timings)
         header = ["part", "ms min", "median", "max", *(["per second"] if rated else [])]
         if any(timing.theirs for timing in self.timings):
-            header += ["PyTorch min", "median", "max", *(["per second"] if rated else []),
+            header += [f"{self.other} min", "median", "max", *(["per second"] if rated else []),
                        "ratio min", "median", "max"]
         rows = []
         for timing in self.timings:

@@ -15,7 +15,7 @@ import numpy as np
 from restore_cli import units
 from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, OutOfMemory, RestoreError, UsageError
-from restore_cli.jobs import bench_rounds, bench_vsr_data, bench_vsr_torch, vsr_plan
+from restore_cli.jobs import bench_cost, bench_rounds, bench_vsr_data, bench_vsr_torch, vsr_plan
 from restore_cli.jobs.bench_report import Report, Timing
 from restore_cli.jobs.bench_vsr_subject import SPLIT, Subject
 from restore_cli.jobs.train_vsr import MODELS
@@ -105,13 +105,12 @@ def _check(request: VsrBenchRequest, parts: tuple[str, ...]) -> None:
 def _measure(request: VsrBenchRequest, subjects: dict[str, Subject],
              worker: bench_vsr_torch.Worker | None, film: Path, console: Console) -> Report:
     console.info("compiling and warming up")
-    for subject in subjects.values():
-        subject.prepare()
+    bench_rounds.prepare(request, subjects, next(iter(subjects.values())).engine.device)
     parts = {f"{name} {part}": (subject, part) for name, subject in subjects.items()
              for part in subject.labels()}
     timings = [Timing(label, [], [], subject.amount(part), "frames")
                for label, (subject, part) in parts.items()]
-    alone = [label for label, (_, part) in parts.items() if part in SPLIT]
+    split = [label for label, (_, part) in parts.items() if part in SPLIT]
     height, width = request.size
     some = next(iter(subjects.values()))
     facts: dict[str, Any] = {
@@ -119,7 +118,7 @@ def _measure(request: VsrBenchRequest, subjects: dict[str, Subject],
         "film": film.name, **bench_rounds.machine(some.engine, request)}
     differences: dict[str, float] = {}
     if worker is not None:
-        compared = [parts[label] for label in parts if label not in alone]
+        compared = [parts[label] for label in parts if label not in split]
         formats = worker.load([(subject.name, part) for subject, part in compared])
         facts |= {"torch": worker.about["torch"], "torch_threads": worker.about["threads"],
                   "torch_format": "; ".join(f"{name} {one}" for name, one in formats.items())}
@@ -137,18 +136,20 @@ def _measure(request: VsrBenchRequest, subjects: dict[str, Subject],
         subject, part = parts[label]
         return subject.clock(part)
 
-    bench_rounds.run(timings, request.repeat, ours, theirs if worker is not None else None,
-                     console, alone)
+    mine, others, other = bench_rounds.sides(request, ours, theirs if worker is not None else None)
+    bench_rounds.run(timings, request.repeat, mine, others, console, split)
+    costs = (bench_cost.shipped("vsr", request.pictures, console)
+             if request.precision != "fp32" else [])
     notes = []
     for name, subject in subjects.items():
         if "pipeline" in subject.parts:
-            split = {one.part.removeprefix(f"{name} "): one.ours for one in timings
-                     if one.part in alone and one.part.startswith(f"{name} ")}
-            overlap = overlapped(subject.films[-request.repeat:], split)
+            sides = {one.part.removeprefix(f"{name} "): one.ours for one in timings
+                     if one.part in split and one.part.startswith(f"{name} ")}
+            overlap = overlapped(subject.films[-request.repeat:], sides)
             facts[f"{name}_overlap"] = round(overlap, 3)
             notes.append(f"{name}: between start and end, a film takes {overlap:.2f} times as long "
                          "as the larger of compute and of decode with encode")
-    return Report(facts, timings, memory.peak_rss(), differences, notes)
+    return Report(facts, timings, memory.peak_rss(), differences, notes, other, costs)
 
 
 def overlapped(films: Sequence[float], split: Mapping[str, Sequence[float]]) -> float:
