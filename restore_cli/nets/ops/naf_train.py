@@ -22,7 +22,7 @@ NAMES = tuple(name for layer in LAYERS for name in (
     (layer,) if layer in ("beta", "gamma") else (f"{layer}.weight", f"{layer}.bias")))
 """Parameters of a block, in the order of the operator's inputs."""
 
-_SOURCES = ("blocked.cc", "led_layers.cc", "led_blocks.cc", "naf_train.cc")
+_SOURCES = ("blocked.cc", "led_layers.cc", "led_blocks.cc", "led_gradients.cc", "naf_train.cc")
 _GRADIENT = """
   using namespace restore_led;
   auto at = [&](int i) { return _inputs[4 + i]->ptr<float>(); };
