@@ -49,6 +49,12 @@ class Block(nn.Module):
             x = nn.relu(norm(x) if self._normalises else x)
         return x
 
+    def convolutions(self) -> list[tuple[jt.Var, jt.Var]]:
+        """Weights and biases that do the same by themselves outside training."""
+        pairs = ((self.conv1, self.batch_norm1), (self.conv2, self.batch_norm2))
+        return [norm.folded(layer.weight, layer.bias) if self._normalises
+                else (layer.weight, layer.bias) for layer, norm in pairs]
+
 
 class _Numbered(nn.Module):
     """Blocks under the numbers they have in upstream's lists (pooling has the others)."""
@@ -98,18 +104,22 @@ class FieldUNet(Network):
     def execute(self, x):
         config = self._config
         require_multiples(x, config["in_channels"], 2 ** config["depth"], config["conv_dims"])
-        if not field_unet.usable(config, x.shape[1]):
+        normalises = config["use_batch_norm"] and self.is_training()
+        if normalises or not field_unet.usable({**config, "use_batch_norm": False}, x.shape[1]):
             return self._plain(x)
         return field_unet.field_unet(
             x, self._convolutions(), config["depth"], config["n2v2"], config["residual"],
             _ACTIVATIONS.get(config["final_activation"]))
 
     def _convolutions(self) -> list[jt.Var]:
-        """Weight and bias of each convolution, in the order of the state dict."""
+        """Weight and bias of each convolution, in the order of the state dict.
+
+        Where batches are normalised, by the running statistics, that is folded in.
+        """
         blocks = [*self.encoder.encoder_blocks, self.decoder.bottleneck,
                   *self.decoder.decoder_blocks]
-        layers = [layer for block in blocks for layer in (block.conv1, block.conv2)]
-        return [part for layer in (*layers, self.final_conv) for part in (layer.weight, layer.bias)]
+        found = [part for block in blocks for pair in block.convolutions() for part in pair]
+        return [*found, self.final_conv.weight, self.final_conv.bias]
 
     def encode(self, x: jt.Var) -> tuple[jt.Var, list[jt.Var]]:
         """Features after the last pooling, and those before each pooling, finest first."""

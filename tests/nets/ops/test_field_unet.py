@@ -144,6 +144,41 @@ def test_final_activation(engine):
     np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("n2v2", [False, True])
+def test_batch_statistics_are_folded_in(engine, monkeypatch, n2v2):
+    """Outside training; in training the network normalises by each batch."""
+    import jittor as jt
+
+    from restore_cli.nets import registry
+
+    network = registry.build("n2v-field", {"num_channels_init": 16, "n2v2": n2v2})
+    rng = np.random.default_rng(3)
+    values = {key: 0.2 * rng.standard_normal(value.shape).astype(np.float32)
+              for key, value in network.state_dict().items()}
+    network.load_state_dict({key: value if key.endswith(("conv1.weight", "conv2.weight"))
+                             else np.abs(value) + 0.3 * ("norm" in key)
+                             for key, value in values.items()})
+    x = jt.array(rng.standard_normal((2, 1, 12, 20)).astype(np.float32))
+
+    def outputs():
+        with jt.no_grad():
+            return network(x).numpy()
+
+    network.eval()
+    asked = []
+    monkeypatch.setattr(network, "_plain", lambda x, plain=network._plain: asked.append(x) or
+                        plain(x))
+    folded = outputs()
+    assert not asked
+    with monkeypatch.context() as patch:
+        patch.setenv("RESTORE_FUSED", "0")
+        fused_checks.close(folded, outputs())
+    assert len(asked) == 1
+    network.train()
+    assert np.abs(outputs() - folded).max() > 0.01 * np.abs(folded).max()
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize("shape", [(1, 2, 8, 8), (1, 1, 6, 8), (1, 1, 8, 9), (1, 8, 8)])
 def test_refuses_other_shapes(engine, shape):
     import jittor as jt
