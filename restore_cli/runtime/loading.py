@@ -10,16 +10,16 @@ import sys
 import warnings
 from types import ModuleType
 
-from restore_cli.runtime import guard
+from restore_cli.runtime import core_headers, guard
 from restore_cli.runtime.environment import Plan
 
 
-def load(plan: Plan, *, compilers: int = 1) -> ModuleType:
+def load(plan: Plan, *, compilers: int = 0) -> ModuleType:
     """Imports Jittor, undisturbing the process, and sets it up; returns the module.
 
     Args:
         plan: carried out on disk already (`folders.apply`).
-        compilers: processes that compile the core, if it has to be; 1 compiles in this one.
+        compilers: processes that compile the core, if it has to be; 0 leaves it to Jittor.
 
     Raises:
         SystemExit: Jittor has compiled its helper module again and wants a fresh process.
@@ -27,8 +27,8 @@ def load(plan: Plan, *, compilers: int = 1) -> ModuleType:
     """
     os.environ.update(plan.lasting)
     with guard.undisturbed(plan.environment):
-        if compilers > 1:
-            _compile_in(compilers)
+        if compilers:
+            _compile_in(compilers, plan.base)
         import jittor
     flags = jittor.flags
     if plan.wrapper:
@@ -61,8 +61,8 @@ def set_threads(threads: int) -> None:
         return
 
 
-def _compile_in(processes: int) -> None:
-    """Lets Jittor compile its core in `processes` processes.
+def _compile_in(processes: int, base: str) -> None:
+    """Lets Jittor compile its core in `processes` processes, headers precompiled in `base`.
 
     Its own pool is as large as the memory divided by 3 GB, whatever the number of processors,
     and stays for the life of the program.
@@ -75,7 +75,9 @@ def _compile_in(processes: int) -> None:
         # The pool's own kind of process may not have children otherwise.
         daemon, process._config["daemon"] = process._config.get("daemon"), False
         try:
-            with multiprocessing.Pool(processes, _ignore_interrupts) as pool:
+            # Before the processes start, which inherit what it sets.
+            with core_headers.precompiled(commands, base), \
+                    multiprocessing.Pool(processes, _ignore_interrupts) as pool:
                 for _ in pool.imap_unordered(_compile, tasks):
                     pass
         finally:
