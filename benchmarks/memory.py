@@ -158,7 +158,7 @@ def watch(command: Sequence[str], limit: float) -> Watched:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
             break
-        found.tree = max(found.tree, sum(map(_resident, _tree(process.pid))))
+        found.tree = max(found.tree, _held(process.pid))
         if not stopped and time.perf_counter() - begun > limit:
             stopped = True
             os.kill(process.pid, signal.SIGTERM)
@@ -177,26 +177,25 @@ def watch(command: Sequence[str], limit: float) -> Watched:
 def _records(process: subprocess.Popen, found: Watched) -> None:
     for line in process.stdout:
         if line.startswith("{"):
-            found.held.append(sum(map(_resident, _tree(process.pid))))
+            found.held.append(_held(process.pid))
 
 
-def _tree(pid: int) -> list[int]:
-    """A process and all below it."""
-    found = [pid]
-    for one in found:
+def _held(pid: int) -> int:
+    """Bytes that a process and all below it hold."""
+    total, waiting = 0, [(pid, "")]
+    while waiting:
+        one, above = waiting.pop()
         try:
+            size, resident, *_ = Path(f"/proc/{one}/statm").read_text().split()
+            if size == above:
+                continue  # it has not become another program yet: its pages are its parent's
+            total += int(resident) * os.sysconf("SC_PAGE_SIZE")
             for thread in os.listdir(f"/proc/{one}/task"):
-                found += map(int, Path(f"/proc/{one}/task/{thread}/children").read_text().split())
-        except OSError:
+                below = Path(f"/proc/{one}/task/{thread}/children").read_text().split()
+                waiting += [(int(child), size) for child in below]
+        except (OSError, ValueError):
             continue  # it has ended
-    return found
-
-
-def _resident(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError):
-        return 0
+    return total
 
 
 def make(name: str, path: str) -> None:

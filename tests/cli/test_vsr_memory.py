@@ -57,12 +57,15 @@ most = [0]
 def look():
     own = psutil.Process()
     while True:
-        total = own.memory_info().rss
+        mine = own.memory_info()
+        total = mine.rss
         for child in own.children():
             try:
-                total += child.memory_info().rss
+                held = child.memory_info()
             except psutil.Error:
                 continue
+            if held.vms != mine.vms:  # else it is about to become ffmpeg
+                total += held.rss
         most.append(max(most.pop(), total))
         time.sleep(0.02)
 threading.Thread(target=look, daemon=True).start()
