@@ -218,7 +218,7 @@ class BatchNorm(nn.Module):
         return flat.reshape(x.shape)
 
     def folded(self, weight: jt.Var, bias: jt.Var) -> tuple[jt.Var, jt.Var]:
-        """A convolution's weight and bias with what its results would go through outside training."""
+        """A convolution's weight and bias with what becomes of its results outside training."""
         scale = self.weight / jt.sqrt(self.running_var + self.EPS)
         rows = weight.reshape(weight.shape[0], -1) * scale.reshape(-1, 1)
         return rows.reshape(weight.shape), (bias - self.running_mean) * scale + self.bias

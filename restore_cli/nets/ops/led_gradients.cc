@@ -6,13 +6,18 @@ namespace restore_led {
 // The weights (rows, columns) of a convolution with its scales, turned: from outputs to inputs.
 static Packed turned(const float* from, int64_t rows, int64_t columns, const float* in_scale,
                      const float* out_scale) {
-  std::vector<float> made(rows * columns);
-  for (int64_t row = 0; row < rows; row++)
-    for (int64_t k = 0; k < columns; k++)
-      made[k * rows + row] = from[row * columns + k] * (in_scale ? in_scale[k] : 1) *
-                             (out_scale ? out_scale[row] : 1);
   Packed packed;
-  packed.pack(made.data(), nullptr, columns, rows, nullptr, nullptr, nullptr);
+  const int64_t panels = (columns + ROWS - 1) / ROWS;
+  packed.inputs = rows;
+  packed.outputs = columns;
+  packed.bias.assign(panels * ROWS, 0);
+  packed.weight.assign(panels * ROWS * rows, 0);
+  for (int64_t row = 0; row < rows; row++) {
+    const float scale = out_scale ? out_scale[row] : 1, *line = from + row * columns;
+    for (int64_t k = 0; k < columns; k++)
+      packed.weight[(k / ROWS * rows + row) * ROWS + k % ROWS] =
+          line[k] * scale * (in_scale ? in_scale[k] : 1);
+  }
   return packed;
 }
 

@@ -22,7 +22,7 @@ struct Block {
   const float* gamma;
 };
 
-constexpr int64_t GROUP_FLOATS = 1 << 21;  // of the widest map of the images done at a time
+constexpr int64_t GROUP_FLOATS = 1 << 20;  // of the widest map of the images done at a time
 
 static restore_blocked::Pool gradient_pool;
 
@@ -88,7 +88,8 @@ static void naf_gradient(const Window& w, const float* x, const float* gated, co
   float* totals = gradient_pool.take(parts * share);
   std::memset(totals, 0, parts * share * sizeof(float));
   std::vector<double> bias_totals(parts * biases, 0.0), taps(wide * 10, 0.0);
-  std::vector<double> sca(half * half, 0.0), sca_bias(half, 0.0);
+  std::vector<double> sca_bias(half, 0.0);
+  std::fill(to.sca_weight, to.sca_weight + half * half, 0.f);
 
   for (int64_t start = 0; start < w.count; start += group) {
     const int64_t images = std::min(group, w.count - start), total = images * chunks;
@@ -150,7 +151,6 @@ static void naf_gradient(const Window& w, const float* x, const float* gated, co
       }
     }
     for (int64_t own = 0; own < images; own++) {
-      std::vector<double> back(half, 0.0);
       float* shared = mean_grad.data() + (start + own) * half;
       const float* sum = sums + (start + own) * half;
       for (int64_t c = 0; c < half; c++) {
@@ -158,12 +158,14 @@ static void naf_gradient(const Window& w, const float* x, const float* gated, co
         for (int64_t index = 0; index < parts; index++)
           value += bias_totals[index * biases + Part::doubles(b, channels) + own * half + c];
         sca_bias[c] += value;
+        const float share = (float)(value / plane), *weight = b.sca.weight + c * half;
+        float* weight_grad = to.sca_weight + c * half;
+#pragma omp simd
         for (int64_t k = 0; k < half; k++) {
-          sca[c * half + k] += value * sum[k] / plane;
-          back[k] += value * b.sca.weight[c * half + k];
+          weight_grad[k] += share * sum[k];
+          shared[k] += share * weight[k];
         }
       }
-      for (int64_t k = 0; k < half; k++) shared[k] = (float)(back[k] / plane);
     }
 #pragma omp parallel
     {
@@ -214,7 +216,6 @@ static void naf_gradient(const Window& w, const float* x, const float* gated, co
   unfold_columns(b.conv4, b.norm2, all.conv4, to.conv4_weight, to.conv4_bias, to.norm2_weight,
                  to.norm2_bias);
   unfold_rows(b.conv5, b.gamma, all.conv5, to.conv5_weight, to.conv5_bias, to.gamma);
-  for (int64_t i = 0; i < half * half; i++) to.sca_weight[i] = (float)sca[i];
   for (int64_t c = 0; c < half; c++) to.sca_bias[c] = (float)sca_bias[c];
   for (int64_t c = 0; c < wide; c++) {
     for (int i = 0; i < 9; i++) to.depthwise_weight[c * 9 + i] = (float)taps[c * 10 + i];
