@@ -169,7 +169,9 @@ class _Job:
             return 0
         extra = buffers.encoding(files.format_of(item, "TIFF", "TIFF"), found.height, found.width,
                                  found.pixel_bytes)
-        return max(found.decoding, 2 * found.held, found.held + extra)
+        # The header is that of one page; what a stack takes goes by its file.
+        return max(found.decoding, 2 * found.file_bytes + found.held, 2 * found.held,
+                   found.held + extra)
 
     def read(self, item: Item) -> Image | Stack:
         """Decodes an image, or opens a stack."""
