@@ -200,6 +200,7 @@ static restore_blocked::Pool pool;
 struct Work {
   const Graph& g;
   const std::vector<const float*>& parameters;
+  bool half = false;  // products in bfloat16
   int threads = available_threads();
   float *plain = nullptr, *scratch = nullptr;
   std::vector<float*> weights, biases;
@@ -222,7 +223,7 @@ struct Work {
       for (int64_t i = 0; i < layer.size(); i++)
         plain[i] = layer.index[i] < 0 ? 0 : weight[layer.index[i]];
       weights.push_back(pool.take(weights_size(layer.inputs / LANES, layer.outputs / LANES)));
-      transform_weights(plain, layer.inputs, layer.outputs, backward, weights.back());
+      transform_weights(plain, layer.inputs, layer.outputs, backward, weights.back(), half);
       biases.push_back(pool.take(layer.outputs));
       for (int64_t i = 0; i < layer.outputs; i++) {
         const int32_t place = layer.index[layer.size() + i];
@@ -241,7 +242,7 @@ struct Work {
       out.clear_frame();
       if (s.kind == CONVOLVE) {
         convolve(in, s.ins, weights[s.layer], biases[s.layer], s.slope, &out, 1, nullptr, scratch,
-                 threads);
+                 threads, nullptr, half);
       } else if (s.kind == POOL) {
         restore_unet::max_pool(in[0], out);
       } else if (s.kind == SHUFFLE) {
@@ -315,9 +316,9 @@ struct Work {
 };
 
 static void infer(const Graph& g, const std::vector<const float*>& parameters, const float* x,
-                  float* y) {
+                  float* y, bool half) {
   std::vector<Map> maps;
-  Work work{g, parameters};
+  Work work{g, parameters, half};
   lay_out(g, PASSING, work.begin(false, lay_out(g, PASSING, nullptr, maps)), maps);
   work.forward(x, maps, y);
 }

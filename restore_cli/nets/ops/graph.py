@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import jittor as jt
 import numpy as np
 
-from restore_cli.nets.ops import native, unet_operator
+from restore_cli.nets.ops import native, precision, unet_operator
 
 GROUP = 16  # as in graph.cc: channels are padded to multiples of it
 _MARGIN = 32
@@ -33,7 +33,7 @@ _READ = """
 """
 _INFER = _READ + """
   const Graph graph(in0_p, in1_p, slopes, in2_shape0, in2_shape2, in2_shape3);
-  infer(graph, parameters_from(3), in2_p, out0_p);
+  infer(graph, parameters_from(3), in2_p, out0_p, data["half"] != 0);
 """
 _FORWARD = _READ + """
   const Graph graph(in0_p, in1_p, slopes, in2_shape0, in2_shape2, in2_shape3);
@@ -138,7 +138,8 @@ class Graph:
             (N, outputs, H, W).
         """
         if jt.flags.no_grad:
-            return self._code([self._output(x.shape)], _INFER, [x, *parameters])[0]
+            return self._code([self._output(x.shape)], _INFER, [x, *parameters],
+                              precision.half())[0]
         return _Differentiable(self)(x, *parameters)
 
     def saved_floats(self, count: int, height: int, width: int) -> int:
@@ -184,7 +185,7 @@ class Graph:
     def _output(self, shape: Sequence[int]) -> tuple[int, ...]:
         return (shape[0], self._end[1], *shape[2:])
 
-    def _code(self, shapes, source: str, inputs) -> list[jt.Var]:
+    def _code(self, shapes, source: str, inputs, half: bool = False) -> list[jt.Var]:
         if self._arrays is None:
             head = [len(self._maps), len(self._steps), len(self._layers), self._factor,
                     self.channels, *self._end]
@@ -196,7 +197,7 @@ class Graph:
         names = (*unet_operator._SOURCES[:-1], "graph.cc")
         made = jt.code(list(shapes), ["float32"] * len(shapes), [*self._arrays, *inputs],
                        cpu_header="".join(native.source(name) for name in names),
-                       cpu_src=source, data={"slope": self.slope})
+                       cpu_src=source, data={"slope": self.slope, "half": float(half)})
         return list(made) if isinstance(made, (list, tuple)) else [made]
 
 

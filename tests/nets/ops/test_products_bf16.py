@@ -111,13 +111,14 @@ def test_the_decoder_of_liif(half, hidden):
     ("led-unet", {"channels": 16}, 4),
     ("n2v-field", {"num_channels_init": 16, "depth": 2, "use_batch_norm": False,
                    "independent_channels": False, "conv_dims": 2, "in_channels": 3,
-                   "num_classes": 3}, 3)])
+                   "num_classes": 3}, 3),
+    ("n2v-unet", {}, 1), ("rednet10", {"residual": False}, 1)])
 def test_unets(half, name, config, channels):
     from restore_cli.nets import registry
 
     rng = np.random.default_rng(0)
     network = registry.build(name, config)
-    given = _array(rng, 1, channels, 32, 48)
+    given = _array(rng, 1, channels, 32, 64)
     _near(half(lambda: network(given).numpy()), 0.03)
 
 
