@@ -74,8 +74,14 @@ def vsr(
     files_from: shared.FilesFrom = None,
     null: shared.Null = False,
     shard: shared.Shard = None,
-    device: shared.Devices = "auto",
-    jobs: shared.Jobs = None,
+    device: Annotated[str, typer.Option(
+        "--device", help="auto, cpu, cuda, cuda:N, or several GPUs such as cuda:0,1, one process "
+        "each, which share the films, or one film's segments.",
+        rich_help_panel=shared.COMPUTE)] = "auto",
+    jobs: Annotated[Optional[int], typer.Option(
+        "--jobs", "-j", metavar="N", min=1, help="CPU processes that share the films, or one "
+        "film's segments; --threads and --memory are for all of them together. Default: 1.",
+        rich_help_panel=shared.COMPUTE)] = None,
     threads: shared.Threads = None,
     memory: shared.Memory = None,
     tile: shared.Tile = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,11 +19,22 @@ from restore_cli.errors import (
     RestoreError,
     UsageError,
 )
-from restore_cli.jobs import files, precision, vsr_names, vsr_network, vsr_preview, workers
+from restore_cli.jobs import (
+    files,
+    precision,
+    vsr_divide,
+    vsr_names,
+    vsr_network,
+    vsr_preview,
+    workers,
+)
+from restore_cli.jobs.vsr_begin import Settings
 from restore_cli.jobs.vsr_cut import Cut
-from restore_cli.jobs.vsr_film import Film, Settings
+from restore_cli.jobs.vsr_film import Film
+from restore_cli.jobs.vsr_journal import Sent
 from restore_cli.media import video
 from restore_cli.pipeline import memory, scenes
+from restore_cli.pipeline.crew_link import Portion
 from restore_cli.pipeline.naming import Item
 from restore_cli.pipeline.report import FATAL, Failure, Report, record
 from restore_cli.weights.hashing import sha256_of
@@ -67,12 +79,20 @@ def run(request: VsrRequest, console: Console) -> ExitStatus:
     sheets = vsr_preview.plan(request.preview, request, request.resume, items)
     several = workers.several(request, items)
     if request.dry_run:
-        return _tell(items, console)
+        return _tell(items, console, sheets)
     begun = time.perf_counter()
+    divided = vsr_divide.parts(settings, items, console)
+    if divided:
+        path = vsr_network.find(request.model, request.weights, console)
+        summary = vsr_divide.run(__name__, settings, items, divided, console, _describe, _shown,
+                                 path, sheets)
+        if len(items) > 1:
+            console.info(str(summary))
+        return summary.status
     if several:
         path = vsr_network.find(request.model, request.weights, console)
         return workers.run(__name__, request, items, console, _describe, weights=path, frames=True,
-                           sheets=sheets).status
+                           reporting=vsr_divide.FilmReport, sheets=sheets).status
     report = Report(console, _describe, None)
     work = report.begin(items)
     if work:
@@ -94,7 +114,10 @@ def share(task: dict[str, Any], items: Iterator[Item], console: Console, report:
     film = _film(_settings(request), Path(request.weights), console,
                  {target: Path(sheet) for target, sheet in task["sheets"].items()})
     for item in items:
-        _one(item, film, report)
+        if isinstance(item, Portion):
+            _part(item, film, report)
+        else:
+            _one(item, film, report)
 
 
 def _film(settings: Settings, path: Path, console: Console, sheets: Mapping[str, Path]) -> Film:
@@ -174,6 +197,22 @@ def _one(item: Item, film: Film, report: Report) -> None:
     report.done(item, facts, time.perf_counter() - begun)
 
 
+def _part(item: Portion, film: Film, report: Report) -> None:
+    """Does what a process has to do for a film that several share, and reports it."""
+    begun, task = time.perf_counter(), json.loads(item.told)
+    report.entered(item, "compute")
+    sent = Sent(Path(item.target), lambda facts: report.part(item, facts),
+                task.get("again", False))
+    try:
+        facts = film.part(item, task, sent)
+    except FATAL:
+        raise
+    except Exception as error:
+        report.failed(item, Failure.of(_shown(error, item), item), time.perf_counter() - begun)
+        return
+    report.done(item, facts, time.perf_counter() - begun)
+
+
 def _shown(error: Exception, item: Item) -> Exception:
     """`error` as something the user can understand, where it is no bug."""
     if isinstance(error, RestoreError):
@@ -192,13 +231,17 @@ def _shown(error: Exception, item: Item) -> Exception:
     return found
 
 
-def _tell(items: list[Item], console: Console) -> ExitStatus:
+def _tell(items: list[Item], console: Console, sheets: Mapping[str, Path]) -> ExitStatus:
     for item in items:
+        sheet = sheets.get(str(item.target))
         status, note = ("skipped", f" (skipped: {item.skip})") if item.skip else ("planned", "")
         if not item.skip and isinstance(item.source, Path) and not (
                 item.source.exists() or vsr_names.is_pictures(str(item.source))):
             status, note = "failed", " (will fail: no such file)"
-        console.result(f"{item.source} -> {item.target}{note}", record(item, status))
+        beside = f", {sheet}" if sheet is not None else ""
+        told = {"preview": str(sheet)} if sheet is not None else {}
+        console.result(f"{item.source} -> {item.target}{beside}{note}",
+                       record(item, status, **told))
     return ExitStatus.OK
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import io
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,20 +13,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restore_cli.console import Console
-from restore_cli.errors import InputError, OutOfMemory, UsageError
-from restore_cli.jobs import files, vsr_journal, vsr_names, vsr_output, vsr_plan, vsr_preview
-from restore_cli.jobs.vsr_cut import Cut
-from restore_cli.jobs.vsr_journal import Journal
+from restore_cli.errors import InputError, OutOfMemory
+from restore_cli.jobs import files, vsr_begin, vsr_journal, vsr_pieces, vsr_plan, vsr_preview
+from restore_cli.jobs.vsr_begin import Settings
+from restore_cli.jobs.vsr_journal import Journal, Sent
+from restore_cli.jobs.vsr_names import to_pictures
 from restore_cli.jobs.vsr_network import Loaded
 from restore_cli.jobs.vsr_output import Made, Output
+from restore_cli.jobs.vsr_pieces import Piece
 from restore_cli.jobs.vsr_plan import Plan
 from restore_cli.jobs.vsr_stream import Held, Stream
 from restore_cli.jobs.vsr_windows import Place, Windows
-from restore_cli.media import frames, video
-from restore_cli.media.atomic import check_target
+from restore_cli.media import video
 from restore_cli.media.video_model import Frame, VideoInfo
 from restore_cli.nets.layout import layout
-from restore_cli.pipeline import buffers, memory, naming
+from restore_cli.pipeline import buffers, memory
 from restore_cli.pipeline.naming import STREAM, Item
 from restore_cli.pipeline.overlap import Ahead, Behind
 
@@ -38,25 +37,35 @@ if TYPE_CHECKING:
 _NEXT = 1.3  # as much as one encoder, that one and the beginning of the next take on a CPU
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The command line's wishes, understood.
+class Damaged(Exception):
+    """A piece has frames that may be others when the film is decoded from its start."""
+
+
+class _Reading:
+    """The windows of a piece of a film, decoded ahead in a thread until `close`.
 
     Attributes:
-        request: the rest of them.
-        cut: the part of each film.
-        rate: frames a second of pictures, None for the usual.
-        threshold: of scene cuts, None looks for none.
-        arguments: for ffmpeg.
-        kind: form for standard output.
+        sure: decoding began where it is certain that windows are those of the whole film.
+        idle: once closed, whether the thread has ended, so that the film may be closed.
     """
 
-    request: VsrRequest
-    cut: Cut
-    rate: Fraction | None
-    threshold: float | None
-    arguments: tuple[str, ...]
-    kind: str
+    def __init__(self, film: video.Source, settings: Settings, piece: Piece, place: Place | None,
+                 length: int):
+        begin, shown = vsr_begin.placed(film, place, piece.lead, settings.cut)
+        self.film, self.piece = film, piece
+        self.sure = begin is None or begin is place
+        self._ahead = Ahead(settings.cut.of_film(shown, film.info,
+                                                 begin.number if begin is not None else 0))
+        self.windows = Windows(self._ahead, length, settings.threshold, begin)
+        self._ahead.__enter__()
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._ahead.__exit__(None, None, None)
+
+    @property
+    def idle(self) -> bool:
+        return self._ahead.idle
 
 
 class Film:
@@ -75,6 +84,7 @@ class Film:
         self._settings, self._request = settings, settings.request
         self._loaded, self._sha256, self._console = loaded, sha256, console
         self._sheets = sheets or {}
+        self._reading: _Reading | None = None
         self._warm_up()
         self._budget = memory.budget(
             self._request.memory, base=memory.rss() + files.CODECS
@@ -98,82 +108,169 @@ class Film:
         Raises:
             RestoreError: it cannot be read, enlarged or written.
         """
-        cut = self._settings.cut
-        if item.source != STREAM and not vsr_names.is_pictures(str(item.source)):
-            naming.require_input(item.source)
-        source = item.source if item.source == STREAM else str(item.source)
-        film = video.open_source(source, stdin=self._console.stdin, rate=self._settings.rate,
-                                 start=cut.first, end=cut.stop)
-        ahead: Ahead[Frame] | None = None
-        try:
-            info = film.info
-            for note in info.notes:
+        with self._opened(item) as film, contextlib.ExitStack() as stack:
+            for note in film.info.notes:
                 self._console.warn(f"{item.source}: {note}")
-            with contextlib.ExitStack() as stack:
-                journal = self._journal(item, film)
-                if journal is not None:
-                    stack.enter_context(journal)
-                    stack.push(self._kept(item, journal))
-                    if not vsr_names.to_pictures(item.target):  # another run may have ended by now
-                        check_target(item.target, overwrite=self._request.overwrite)
-                place, shown = _placed(film, journal.place if journal is not None else None, cut)
-                ahead = stack.enter_context(Ahead(cut.of_film(
-                    shown, info, place.number if place is not None else 0)))
-                facts = self._enlarge(item, info, Windows(
-                    ahead, self._loaded.config["n_sequence"], self._settings.threshold, place),
-                    film, journal)
+            journal = vsr_begin.journal(self._settings, self._sha256, item, film)
+            if journal is not None:
+                stack.enter_context(journal)
+                stack.push(vsr_begin.kept(item, journal, self._console))
+                vsr_begin.check(self._settings, item)
+            found = self._enlarge(item, film, journal)
             for note in film.problems:
                 self._console.warn(f"{item.source}: {note}")
-            return {**facts, "problems": list(film.problems)}
+            return {**found, "problems": list(film.problems)}
+
+    @contextlib.contextmanager
+    def _opened(self, item: Item) -> Iterator[video.Source]:
+        film = vsr_begin.opened(self._settings, item, self._console)
+        try:
+            yield film
         finally:
-            if ahead is None or ahead.idle:
+            reading, self._reading = self._reading, None
+            if reading is not None:
+                reading.close()
+            if reading is None or reading.idle:
                 film.close()
             memory.release(young=True)  # the next film has frames of another size
 
-    def _enlarge(self, item: Item, info: VideoInfo, windows: Windows, film: video.Source,
-                 journal: Journal | None) -> dict[str, Any]:
-        scale, size = self._request.scale, (info.height, info.width)
-        out_size = scale * info.width, scale * info.height
-        plan = self._plan(item, info, journal)
+    def _read(self, film: video.Source, piece: Piece, place: Place | None) -> _Reading:
+        """Begins to decode a piece; the one before it is over."""
+        if self._reading is not None:
+            self._reading.close()
+        self._reading = _Reading(film, self._settings, piece, place,
+                                 self._loaded.config["n_sequence"])
+        return self._reading
+
+    def _enlarge(self, item: Item, film: video.Source, journal: Journal | None
+                 ) -> dict[str, Any]:
+        info, request, ended = film.info, self._request, False
+        piece = vsr_pieces.missing(journal.segments if journal is not None else [])[0]
+        reading = self._read(film, piece, journal and journal.place(piece.first))
+        plan = self._plan(item, info, journal and journal.plan, bool(journal and journal.frames))
         self._preview(item, info, plan)
-        total = self._settings.cut.count(info)
-        with self._console.progress(total=total, unit="frame", initial=journal.frames
-                                    if journal is not None else 0) as bar:
-            output = self._output(item, info, out_size, journal, film)
+        with self._console.progress(
+                total=self._settings.cut.count(info), unit="frame",
+                initial=journal.frames if journal is not None else 0) as bar:
+            output = vsr_begin.output(self._settings, item, film, journal, self._console,
+                                      vsr_begin.teller(item, self._console))
             if journal is not None:
-                journal.begin({"tile": list(plan.tile), "pairs": plan.pairs})
-            done = journal.frames if journal is not None else 0
-            if done:
-                self._console.info(f"{item.target}: going on after {done} finished frames")
-            enlarger = _Enlarger(self._loaded, size, plan, self._request, self._console)
+                journal.begin(vsr_pieces.noted(plan))
+                if journal.frames:
+                    self._console.info(
+                        f"{item.target}: going on after {journal.frames} finished frames")
+            enlarger = _Enlarger(self._loaded, (info.height, info.width), plan, request,
+                                 self._console)
             try:
-                with Behind(output.use) as behind:
-                    for window in windows:
-                        if windows.number <= done:
-                            continue
-                        middle = window[len(window) // 2].frame
-                        # Times that were mended, and damage, come again only from the start.
-                        place = None if film.problems else windows.place()
-                        behind.put(Made(dataclasses.replace(middle, rgb=None),
-                                        enlarger(window), place))
-                        bar.update()
-                        del window
-                if not windows.number:
-                    raise InputError("has no frames" if self._settings.cut.whole else
-                                     "has no frames between --start and --end", path=item.source)
-                if done > windows.number:
-                    raise InputError(f"has {windows.number} frames, and {done} were finished "
-                                     "before", path=item.source, hint="--overwrite begins anew")
-                output.finish()
+                while True:
+                    done = journal.frames if journal is not None else 0
+                    try:
+                        self._make(item, reading, output, enlarger, bar, done)
+                        ended = ended or piece.end is None
+                    except Damaged:  # so all that follows may be other frames than were made
+                        assert journal is not None
+                        output.abandon()
+                        journal.drop([one["segment"] for one in journal.segments
+                                      if one["segment"] >= piece.first])
+                    if journal is None:
+                        break
+                    left, ended = vsr_pieces.left(journal, ended, request.segment,
+                                                  self._loaded.config["n_sequence"] // 2)
+                    if not left:
+                        break
+                    piece = left[0]
+                    reading = self._read(film, piece, journal.place(piece.first))
+                frames, shots = reading.windows.number, reading.windows.shots
+                if journal is not None:
+                    frames, shots = journal.frames, journal.shots
+                output.complete()
             except BaseException:
                 output.abandon()
                 raise
         for note in output.notes:
             self._console.warn(f"{item.source}: {note}")
-        return {"input_size": [info.width, info.height], "size": list(out_size),
-                "shots": windows.shots, "frames": windows.number,
-                "weights": self._loaded.name, "tile": list(plan.tile),
-                "notes": [*info.notes, *output.notes]}
+        return vsr_begin.facts(info, request.scale, frames, shots, plan, self._loaded.name,
+                               output.notes)
+
+    def _make(self, item: Item, reading: _Reading, output: Output, enlarger: _Enlarger, bar: Any,
+              done: int) -> None:
+        """Makes a piece; all its segments are safe then.
+
+        Args:
+            done: frames of the film that are finished before.
+
+        Raises:
+            Damaged: it has to be made otherwise.
+        """
+        piece, windows, film = reading.piece, reading.windows, reading.film
+        length = self._request.segment
+        begin, stop = length * piece.first, None if piece.end is None else length * piece.end
+        careful = stop is not None or not reading.sure
+        output.go_to(piece.first)
+        with Behind(output.use) as behind:
+            for window in windows:
+                if windows.number <= begin:
+                    continue
+                if careful and film.problems:
+                    raise Damaged
+                middle, notes = window[len(window) // 2].frame, {}
+                if windows.number == begin + 1 and not reading.sure:
+                    notes["marks"] = windows.marks()
+                if windows.number == stop:
+                    notes["ends"] = windows.marks()
+                # Times that were mended, and damage, come again only from the start.
+                place = None if film.problems else windows.place()
+                behind.put(Made(dataclasses.replace(middle, rgb=None), enlarger(window), place,
+                                windows.begins, notes))
+                bar.update()
+                del window
+                if windows.number == stop:
+                    break
+        if careful and (film.problems or (stop is not None and windows.number < stop)):
+            raise Damaged
+        if not windows.number:
+            raise InputError("has no frames" if self._settings.cut.whole else
+                             "has no frames between --start and --end", path=item.source)
+        if stop is None and done > windows.number:
+            raise InputError(f"has {windows.number} frames, and {done} were finished before",
+                             path=item.source, hint="--overwrite begins anew")
+        output.end()
+
+    def part(self, item: Item, task: Mapping[str, Any], sent: Sent) -> dict[str, Any]:
+        """One process's part in a film that several share; see `vsr_divide`.
+
+        Args:
+            task: a "piece" to make with a "plan"; or without, to find the "plan" and draw the
+                "sheet".
+            sent: stands for the journal.
+
+        Returns:
+            The plan, or whether the piece is "damaged" and what there is to say of it.
+        """
+        with self._opened(item) as film:
+            info = film.info
+            if "piece" not in task:
+                plan = self._plan(item, info, task["before"], task["begun"])
+                self._preview(item, info, plan)
+                return {"plan": vsr_pieces.noted(plan), "name": self._loaded.name,
+                        "half": self._loaded.config["n_sequence"] // 2}
+            piece, plan = Piece.from_record(task["piece"]), vsr_pieces.plan(task["plan"])
+            reading = self._read(film, piece, Place.from_record(task["place"]))
+            with vsr_journal.helping(sent.folder), self._console.progress(
+                    total=task["frames"], unit="frame") as bar:
+                output = vsr_begin.output(self._settings, item, film, sent, Console(
+                    stdout=self._console.stdout, stderr=io.StringIO()), sent.tell)
+                try:
+                    self._make(item, reading, output, _Enlarger(
+                        self._loaded, (info.height, info.width), plan, self._request,
+                        self._console), bar, 0)
+                except Damaged:
+                    output.abandon()
+                    return {"damaged": True}
+                except BaseException:
+                    output.abandon()
+                    raise
+            return {"notes": list(output.notes), "problems": list(film.problems)}
 
     def _preview(self, item: Item, info: VideoInfo, plan: Plan) -> None:
         """Writes the film's sheet, if there is to be one, and tells of it."""
@@ -195,22 +292,18 @@ class Film:
             self._console.info(f"{sheet}: {len(told['shown'])} frames before and after; the film "
                                "follows, Ctrl-C stops it")
 
-    def _kept(self, item: Item, journal: Journal) -> Callable[..., None]:
-        """What says, at the end of a block that fails, what the run leaves behind."""
-        def say(kind: type[BaseException] | None, *rest: object) -> None:
-            if kind is not None and journal.frames:
-                self._console.info(f"{item.target}: {journal.frames} frames are kept in "
-                                   f"{journal.folder.name}; --resume goes on after them")
+    def _plan(self, item: Item, info: VideoInfo, noted: Mapping[str, Any] | None,
+              begun: bool) -> Plan:
+        """How to divide the work on a frame.
 
-        return say
-
-    def _plan(self, item: Item, info: VideoInfo, journal: Journal | None) -> Plan:
+        Args:
+            noted: the plan of the run that is continued.
+            begun: that run has finished something.
+        """
         model = vsr_plan.cost(
             layout("vsr", self._loaded.config), self._loaded.config, (info.height, info.width),
             2 if info.deep else 1, self._request.scale, self._loaded.fused)
-        before = None
-        if journal is not None and journal.plan is not None:
-            before = Plan(tuple(journal.plan["tile"]), journal.plan["pairs"])
+        before = vsr_pieces.plan(noted) if noted is not None else None
         try:
             with self._budget.telling():
                 plan = vsr_plan.choose(model, self._budget.room, self._request.tile, before,
@@ -218,8 +311,8 @@ class Film:
         except OutOfMemory as error:
             error.path = error.path or info.path
             raise
-        if before is not None and (plan.tile, plan.pairs) != (
-                before.tile, before.pairs) and journal.frames:
+        if begun and before is not None and (plan.tile, plan.pairs) != (
+                before.tile, before.pairs):
             self._console.warn(f"{info.path}: less memory than before: smaller tiles, whose "
                                "rounding may differ")
         return plan
@@ -229,70 +322,11 @@ class Film:
         width, height = (self._request.scale * side for side in (info.width, info.height))
         if item.target == STREAM:
             return 0
-        if vsr_names.to_pictures(item.target):
+        if to_pictures(item.target):
             return buffers.encoding("PNG", height, width)
-        encoding, _ = self._encoding(info, (width, height))
+        encoding, _ = vsr_begin.encoding(self._settings, info, (width, height))
         # While a segment ends, the next one's encoder begins: to fill, where frames come fast.
         return int(encoding.memory * (_NEXT if self._loaded.fused else 2))
-
-    def _encoding(self, info: VideoInfo, size: tuple[int, int]
-                  ) -> tuple[video.Encoding, tuple[str, ...]]:
-        """How a film of frames of this (width, height) is encoded, and what that cannot keep."""
-        request, (picture, _) = self._request, video.split_arguments(self._settings.arguments)
-        return video.choose(info, *size, codec=request.codec, crf=request.crf,
-                            pixel_format=request.pixel_format, arguments=picture)
-
-    def _journal(self, item: Item, film: video.Source) -> Journal | None:
-        """The journal, for what goes to files; frames of a pipe cannot come again."""
-        request = self._request
-        if item.target == STREAM or item.source == STREAM:
-            if request.resume:
-                raise UsageError("--resume does not go with pipes")
-            if item.target == STREAM:
-                return None
-        if isinstance(film, frames.FrameFolder):
-            identity = vsr_journal.fingerprint(film.files)
-        elif item.source == STREAM:
-            identity = f"stdin {time.time_ns()}"
-        else:
-            identity = vsr_journal.fingerprint([Path(item.source)])
-        names = ("scale", "start", "end", "frames", "rate", "codec", "crf", "pixel_format",
-                 "ffmpeg_args", "segment")
-        facts = {**{name: getattr(request, name) for name in names},
-                 "scene_threshold": self._settings.threshold, "input": identity,
-                 "weights": self._sha256}
-        if request.precision != "fp32":  # journals from before there was a choice lack it
-            facts["precision"] = request.precision
-        return Journal(item.target, facts, resume=request.resume, overwrite=request.overwrite)
-
-    def _output(self, item: Item, info: VideoInfo, size: tuple[int, int],
-                journal: Journal | None, film: video.Source) -> Output:
-        request = self._request
-
-        def tell(record: dict[str, Any]) -> None:
-            if self._console.json_lines:
-                self._console.result("", {"source": str(item.source), "output": str(item.target),
-                                          "status": "segment", **record})
-
-        if journal is None:
-            writer = video.PipeWriter(self._console.stdout, info, size, self._settings.kind)
-            for note in writer.notes:
-                self._console.warn(f"{item.source}: {note}")
-            writer.notes = ()
-            return vsr_output.Pipe(writer, length=request.segment, tell=tell)
-        if vsr_names.to_pictures(item.target):
-            return vsr_output.Pictures(item.target, journal, names=_names(film, self._settings),
-                                       overwrite=request.overwrite, length=request.segment,
-                                       tell=tell, png_level=request.png_level)
-        encoding, notes = self._encoding(info, size)
-        _, rest = video.split_arguments(self._settings.arguments)
-        for note in notes:
-            self._console.warn(f"{item.source}: {note}")
-        return vsr_output.Film(
-            item.target, encoding, journal, source=info,
-            carry=item.source != STREAM and not isinstance(film, frames.FrameFolder),
-            whole=self._settings.cut.whole, arguments=rest, overwrite=request.overwrite,
-            length=request.segment, tell=tell)
 
 
 class _Enlarger:
@@ -317,43 +351,3 @@ class _Enlarger:
             self._plan = Plan((side, side), 1, True)
             self._stream = Stream(self._loaded, self._size, self._plan, self._request.scale)
         return self._stream.enlarge(window)
-
-
-def _placed(film: video.Source, place: Place | None, cut: Cut
-            ) -> tuple[Place | None, Iterator[Frame]]:
-    """Puts a film to where an earlier run is continued, if the same frames are found there.
-
-    Args:
-        film: opened for `cut`.
-        place: that of the earlier run.
-
-    Returns:
-        `place`, or None for the start of the part, and the frames from there.
-    """
-    if place is not None:
-        film.go_on(place.frame, place.pts)
-        seen = list(itertools.islice(film, len(place.seen)))
-        if place.matches(seen) and not film.problems:
-            return place, itertools.chain(_handed_out(seen), film)
-        film.go_on(cut.first or 0)
-    begins = cut.place(film.info)
-    if begins is not None:
-        film.go_on(*begins)
-    return None, iter(film)
-
-
-def _handed_out(held: list[Frame]) -> Iterator[Frame]:
-    """The frames of a list, which lets go of them."""
-    while held:
-        yield held.pop(0)
-
-
-def _names(film: video.Source, settings: Settings) -> Callable[[int], str] | None:
-    """Pictures keep the names they had, as PNG; those of a film are numbered."""
-    if not isinstance(film, frames.FrameFolder):
-        return None
-    stems = [path.stem for path in film.files][settings.cut.first or 0:]
-    if isinstance(settings.cut.start, Fraction) or len({one.casefold() for one in stems}) < len(
-            stems):
-        return None
-    return lambda number: f"{stems[number]}.png"

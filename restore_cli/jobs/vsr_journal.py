@@ -1,9 +1,10 @@
 """What a run has finished, on disk, so that another run can go on from there.
 
 Beside the output lies a folder with the finished segments and a journal: a line of JSON for the
-run, then one for each segment. A line is written once its segment is safe; a torn last line,
-after a power failure, does not count. A lock in the folder, which ends with the run however that
-ends, keeps other runs out.
+run, then one for each segment, in the order in which they are finished. A line is written once its
+segment is safe; a torn last line, after a power failure, does not count. A lock in the folder,
+which ends with the run however that ends, keeps other runs out; so does one for each process that
+helps.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from restore_cli.media.atomic import output_error
 
 SUFFIX = ".parts"
 _NAME, _VERSION, _LOCK = "journal.jsonl", 1, ".restore-lock"
+_HELPER, _PATIENCE = ".restore-helper-", 20.0  # seconds that a stopped run's helpers may take
 _OURS = re.compile(r"journal\.jsonl|\.restore-.+|segment_\d{5,}\.\w+")
 
 
@@ -63,7 +65,7 @@ class Journal:
 
     Attributes:
         folder: for the segments.
-        segments: records of the finished ones.
+        segments: records of the finished ones, by their numbers.
         plan: what was noted of the first run beside the facts; None in a new one.
 
     Raises (as the block begins):
@@ -129,6 +131,15 @@ class Journal:
         except OSError as error:
             raise output_error(error, self._target) from error
         self._lock = lock
+        for path in self.folder.glob(f"{_HELPER}*"):
+            # Its run was killed; it notices that and ends.
+            try:
+                with FileLock(path, timeout=_PATIENCE):
+                    with suppress(OSError):
+                        path.unlink()
+            except (Timeout, OSError):
+                raise OutputError("a process of a killed run is still at work on this output",
+                                  path=self._target, hint="Wait for it to end") from None
 
     def _leave(self) -> None:
         """Lets others in, and removes folders with nothing in them."""
@@ -167,10 +178,13 @@ class Journal:
                              hint="--overwrite begins anew")
         self._compare(head["facts"])
         self.plan = plan
-        for record in found[1:]:
-            if not self._sound(record):
+        for place, record in enumerate(found[1:]):
+            record = {"segment": place, **record}
+            if not self._sound(record) or any(
+                    one["segment"] == record["segment"] for one in self.segments):
                 break
             self.segments.append(record)
+        self._sort()
 
     def _compare(self, before: Mapping[str, Any]) -> None:
         changed = [key for key in {**before, **self._facts}
@@ -186,8 +200,11 @@ class Journal:
     def _sound(self, record: Mapping[str, Any]) -> bool:
         """Whether a segment's record is whole and its file, if any, there as it was written."""
         name = record.get("file")
-        numbers = ["frames"] if name is None else ["frames", "first", "last", "duration", "bytes"]
-        if any(type(record.get(key)) is not int for key in numbers) or record["frames"] < 1:
+        numbers = ["segment", "frames"]
+        if name is not None:
+            numbers += ["first", "last", "duration", "bytes"]
+        if (any(type(record.get(key)) is not int for key in numbers) or record["frames"] < 1
+                or record["segment"] < 0):
             return False
         if name is None:
             return True
@@ -205,25 +222,39 @@ class Journal:
                 if path.name not in kept and _OURS.fullmatch(path.name):
                     path.unlink()
             self.plan = dict(plan)
-            temporary = self.folder / f".restore-{_NAME}"
-            with open(temporary, "w", encoding="utf-8") as file:
-                for line in ({"version": _VERSION, "facts": self._facts, "plan": self.plan},
-                             *self.segments):
-                    file.write(json.dumps(line) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self._path)
+            self._write()
         except OSError as error:
             raise output_error(error, self._target) from error
+
+    def _write(self) -> None:
+        temporary = self.folder / f".restore-{_NAME}"
+        with open(temporary, "w", encoding="utf-8") as file:
+            for line in ({"version": _VERSION, "facts": self._facts, "plan": self.plan},
+                         *self.segments):
+                file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self._path)
+
+    def drop(self, numbers: Collection[int]) -> None:
+        """Forgets finished segments, which are to be made again."""
+        self.segments = [one for one in self.segments if one["segment"] not in numbers]
+        try:
+            self._write()
+        except OSError as error:
+            raise output_error(error, self._target) from error
+
+    def _sort(self) -> None:
+        self.segments.sort(key=lambda record: record["segment"])
 
     def add(self, record: dict[str, Any], place: Place | None = None) -> None:
         """Notes a finished segment, safe against loss of power.
 
         Args:
+            record: with its number as "segment".
             place: from where a later run may go on after it.
         """
-        if place is not None:
-            record = {**record, "place": place.record()}
+        record = _with(record, place)
         try:
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
@@ -232,6 +263,7 @@ class Journal:
         except OSError as error:
             raise output_error(error, self._target) from error
         self.segments.append(record)
+        self._sort()
 
     def remove(self) -> None:
         """Removes what this program has put into the folder; the block's end removes the rest."""
@@ -240,16 +272,69 @@ class Journal:
                 path.unlink()
         self.segments = []
 
-    @property
-    def place(self) -> Place | None:
-        """Where to go on after the finished segments; None when that is the film's start."""
-        found = Place.from_record(self.segments[-1].get("place")) if self.segments else None
-        return found if found is not None and found.number <= self.frames else None
+    def place(self, number: int) -> Place | None:
+        """Where to go on with segment `number`; None when that is the film's start."""
+        before = next((one for one in self.segments if one["segment"] == number - 1), None)
+        return Place.from_record(before.get("place")) if before is not None else None
 
     @property
     def frames(self) -> int:
         """Frames in the finished segments."""
         return sum(record["frames"] for record in self.segments)
+
+    @property
+    def shots(self) -> int:
+        """Shots that begin in the finished segments."""
+        return sum(record.get("shots", 0) for record in self.segments)
+
+
+class Sent:
+    """Stands for the journal in a process that helps: what it finishes is told to the run.
+
+    Args:
+        target: the output.
+        send: takes "record", a segment's, and "told", what there is to say of it.
+        again: pictures of its segments may be there from a process that was killed.
+
+    Attributes:
+        folder: for the segments.
+        plan: None in a new run, as that of `Journal`.
+    """
+
+    def __init__(self, target: Path, send: Callable[[dict[str, Any]], None], again: bool):
+        self.folder = folder_of(target)
+        self.plan: dict[str, Any] | None = {} if again else None
+        self._send = send
+
+    def add(self, record: dict[str, Any], place: Place | None = None) -> None:
+        """As `Journal.add`."""
+        self._send({"record": _with(record, place)})
+
+    def tell(self, told: dict[str, Any]) -> None:
+        """Says that a segment is there."""
+        self._send({"told": told})
+
+
+def _with(record: dict[str, Any], place: Place | None) -> dict[str, Any]:
+    return record if place is None else {**record, "place": place.record()}
+
+
+@contextmanager
+def helping(folder: Path) -> Iterator[None]:
+    """A lock in a run's folder for another process of it: while it is held, no other run begins."""
+    from filelock import FileLock
+
+    path = folder / f"{_HELPER}{os.getpid()}"
+    lock = FileLock(path)
+    with suppress(NotImplementedError):  # no locks on this disk
+        lock.acquire(timeout=0)
+    try:
+        yield
+    finally:
+        steps = [path.unlink, lock.release]
+        for step in reversed(steps) if os.name == "nt" else steps:
+            with suppress(OSError):
+                step()
 
 
 def _is_plan(plan: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,15 @@ class Made:
         source: the frame, without its pixels.
         rgb: the enlarged one.
         place: where a run may begin that is to make the frames after this one.
+        begins: it begins a shot.
+        notes: for the record of its segment.
     """
 
     source: Frame
     rgb: np.ndarray
     place: Place | None = None
+    begins: bool = False
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 class Output(ABC):
@@ -44,23 +48,30 @@ class Output(ABC):
 
     Args:
         length: frames of a group.
-        done: frames that an earlier run has finished, a multiple of `length` unless all.
         tell: told of each finished group.
     """
 
-    def __init__(self, length: int, done: int, tell: Tell):
-        self._length, self._count, self._tell = length, done, tell
-        self._group = -(-done // length)
-        self._in_group, self._since = 0, time.perf_counter()
+    def __init__(self, length: int, tell: Tell):
+        self._length, self._tell = length, tell
+        self._count = self._group = self._in_group = 0
+        self._since = time.perf_counter()
         self._place: Place | None = None
+        self._record: dict[str, Any] = {}
         self.notes: tuple[str, ...] = ()
+
+    def go_to(self, group: int) -> None:
+        """The next frame is the first of this group."""
+        self._group, self._count = group, group * self._length
 
     def use(self, made: Made) -> None:
         """Writes one frame."""
         if not self._in_group:
             self._open(self._group)
+            self._record = {"segment": self._group, "shots": 0}
         self._write(made)
         self._place = made.place
+        self._record["shots"] += made.begins
+        self._record.update(made.notes)
         self._in_group += 1
         self._count += 1
         if self._in_group == self._length:
@@ -78,11 +89,10 @@ class Output(ABC):
                     "seconds": round(seconds, 3), "fps": round(frames / max(seconds, 1e-6), 3),
                     **more})
 
-    def finish(self) -> None:
-        """Ends the last group and completes the output."""
+    def end(self) -> None:
+        """Ends the group in progress; all are safe then."""
         if self._in_group:
             self._end_group()
-        self._complete()
 
     @abstractmethod
     def _open(self, number: int) -> None:
@@ -97,8 +107,8 @@ class Output(ABC):
         """Ends it, with so many frames from number `first` on, and tells of it once it is safe."""
 
     @abstractmethod
-    def _complete(self) -> None:
-        """All frames are written."""
+    def complete(self) -> None:
+        """Makes the output of all groups."""
 
     @abstractmethod
     def abandon(self) -> None:
@@ -115,7 +125,7 @@ class Film(Output):
     def __init__(self, target: Path, encoding: Encoding, journal: Journal, *, source: VideoInfo,
                  carry: bool, whole: bool, arguments: tuple[str, ...], overwrite: bool,
                  length: int, tell: Tell):
-        super().__init__(length, journal.frames, tell)
+        super().__init__(length, tell)
         self._target, self._encoding, self._journal = target, encoding, journal
         self._source, self._whole = source if carry else None, whole
         self._arguments, self._overwrite = arguments, overwrite
@@ -135,7 +145,8 @@ class Film(Output):
         self._writer.write(made.rgb, made.source.pts, made.source.duration)
 
     def _close(self, number: int, first: int, frames: int) -> None:
-        writer, self._writer, place = self._writer, None, self._place
+        writer, self._writer = self._writer, None
+        noted, place = self._record, self._place
         assert writer is not None
 
         def end() -> None:
@@ -144,7 +155,7 @@ class Film(Output):
             record = writer.segment.record()
             path = Path(record.pop("path"))
             self._known[str(path)] = writer.content
-            record.update(file=path.name, bytes=path.stat().st_size)
+            record.update(noted, file=path.name, bytes=path.stat().st_size)
             self._journal.add(record, place)
             self._told(number, first, frames, bytes=record["bytes"])
 
@@ -154,8 +165,11 @@ class Film(Output):
             _stop(writer)
             raise
 
-    def _complete(self) -> None:
+    def end(self) -> None:
+        super().end()
         self._ending.wait()
+
+    def complete(self) -> None:
         segments = []
         for record in self._journal.segments:
             facts = {one.name: record[one.name] for one in fields(Segment) if one.name != "path"}
@@ -178,16 +192,21 @@ class Pictures(Output):
 
     def __init__(self, target: Path, journal: Journal, *, names: Callable[[int], str] | None,
                  overwrite: bool, length: int, tell: Tell, png_level: int | None = None):
-        super().__init__(length, journal.frames, tell)
-        done = journal.frames
-        shifted = None if names is None else (lambda number: names(number + done))
-        # Pictures after the last finished group may be there from the run that is continued.
+        super().__init__(length, tell)
+        # Pictures of no finished group may be there from the run that is continued.
         self._goes_on = journal.plan is not None
-        self._writer = FrameWriter(target, names=shifted, first=1 + done,
-                                   overwrite=overwrite or self._goes_on, png_level=png_level)
-        self._target, self._journal, self._begun_at = target, journal, done
+        self._target, self._journal, self._names = target, journal, names
+        self._options = {"overwrite": overwrite or self._goes_on, "png_level": png_level}
         self._made_folder = not frames.is_pattern(target) and not target.exists()
         self._loose: list[Path] = []  # pictures of no finished group
+        self.go_to(0)
+
+    def go_to(self, group: int) -> None:
+        super().go_to(group)
+        begin, names = self._count, self._names
+        shifted = None if names is None else (lambda number: names(number + begin))
+        self._writer = FrameWriter(self._target, names=shifted, first=1 + begin, **self._options)
+        self._begun_at = begin
 
     def _open(self, number: int) -> None:
         """Pictures are whole one by one."""
@@ -197,14 +216,14 @@ class Pictures(Output):
         if self._goes_on or not path.exists():
             self._loose.append(path)
         self._writer.write(made.rgb, made.source.pts, made.source.duration)
+        self.notes += tuple(one for one in self._writer.notes if one not in self.notes)
 
     def _close(self, number: int, first: int, frames: int) -> None:
-        self._journal.add({"frames": frames}, self._place)
+        self._journal.add({"frames": frames, **self._record}, self._place)
         self._loose = []
         self._told(number, first, frames)
 
-    def _complete(self) -> None:
-        self.notes += self._writer.notes
+    def complete(self) -> None:
         self._journal.remove()
 
     def abandon(self) -> None:
@@ -220,7 +239,7 @@ class Pipe(Output):
     """Standard output; nothing of it can be continued."""
 
     def __init__(self, writer: video.PipeWriter, *, length: int, tell: Tell):
-        super().__init__(length, 0, tell)
+        super().__init__(length, tell)
         self._writer: video.PipeWriter | None = None
         self._ready = writer
 
@@ -235,7 +254,7 @@ class Pipe(Output):
     def _close(self, number: int, first: int, frames: int) -> None:
         self._told(number, first, frames)
 
-    def _complete(self) -> None:
+    def complete(self) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.__exit__(None, None, None)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image as Pillow
 
 from restore_cli.console import Console
 from restore_cli.errors import UsageError
@@ -17,8 +18,10 @@ from restore_cli.jobs import compare_sheet
 from restore_cli.jobs.compare_view import View, difference, most_different
 from restore_cli.jobs.files import PictureRequest
 from restore_cli.jobs.vsr_cut import Cut
+from restore_cli.jobs.vsr_pieces import Part
 from restore_cli.jobs.vsr_stream import Held
-from restore_cli.media import frames, images, video, video_index
+from restore_cli.jobs.vsr_windows import LEAD
+from restore_cli.media import frames, images, video
 from restore_cli.media.atomic import check_target
 from restore_cli.media.model import Image
 from restore_cli.media.video_model import Frame, VideoInfo
@@ -27,10 +30,6 @@ from restore_cli.pipeline.naming import STREAM, Item
 
 MOST = 24
 """Rows of a sheet at most."""
-
-LEAD = 48
-"""Frames before a previewed one that are decoded, so that shots begin where they do in the film.
-Only a shot that follows as many black frames can be missed."""
 
 _WHOLE = 960, 720  # larger frames are shown reduced, with a detail of its own size
 _COLUMN, _CROP, _NARROW = 640, (640, 428), 320  # pixels of the sheet
@@ -142,16 +141,11 @@ class Preview:
 
     def _part(self) -> tuple[list[tuple[int, int]], bool]:
         """(number, pts) of each frame of the part, and whether decoding can begin at any."""
-        known = (list(range(self.info.frame_count or 0)) if self.info.format == "frames"
-                 else video_index.times(self.info))
-        cut = self.cut
+        known = Part.known(self.info, self.cut)
         if known is None:
-            with self._open(cut.first, cut.stop) as film:
-                return [(one.index, one.pts) for one in cut.of_film(film, self.info)], False
-        blank = np.empty((0, 0, 3), np.uint8)
-        every = (Frame(number, pts, self.info.time_base, 0, blank)
-                 for number, pts in list(enumerate(known))[cut.first:cut.stop])
-        return [(one.index, one.pts) for one in cut.of_film(every, self.info)], True
+            with self._open(self.cut.first, self.cut.stop) as film:
+                return [(one.index, one.pts) for one in self.cut.of_film(film, self.info)], False
+        return list(enumerate(known.times, known.first)), True
 
     def _open(self, start: int | None, end: int | None, first: int | None = None
               ) -> video.Source:
@@ -184,10 +178,12 @@ class Preview:
         return windows.sliding(marked, length=self.length)
 
     def _row(self, frame: Frame, made: np.ndarray) -> np.ndarray:
+        before = squared(plain(frame.rgb, self.scale), self.info.sample_aspect)
+        made = squared(made, self.info.sample_aspect)
         grid = made.shape[1], made.shape[0]
         label = f"frame {frame.index}, {self._clock(frame)}"
         views = [View(f"{label}: {words}", Image(pixels), grid, "nearest") for words, pixels in (
-            ("bicubic", plain(frame.rgb, self.scale)), (self.name, made))]
+            ("bicubic", before), (self.name, made))]
         if grid[0] <= _WHOLE[0] and grid[1] <= _WHOLE[1]:
             column, crops = max(_NARROW, grid[0], -(-grid[1] // 2)), []
         else:
@@ -208,6 +204,25 @@ def spread(total: int, count: int) -> list[int]:
     """`count` places of `total`, all where there are fewer: the middles of equal parts."""
     count = min(count, total)
     return [(2 * i + 1) * total // (2 * count) for i in range(count)]
+
+
+def squared(rgb: np.ndarray, aspect: Fraction | None) -> np.ndarray:
+    """A picture as it is shown, its pixels as wide as they are high: stretched along one side.
+
+    Args:
+        rgb: (H, W, 3) uint8 or uint16.
+        aspect: width to height of its pixels; None is 1.
+
+    Returns:
+        The picture itself where that is 1, else one in uint8.
+    """
+    if aspect is None or aspect == 1:
+        return rgb
+    height, width = rgb.shape[:2]
+    size = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+    if rgb.dtype == np.uint16:
+        rgb = (rgb // 257).astype(np.uint8)
+    return np.asarray(Pillow.fromarray(rgb).resize(size, Pillow.Resampling.BICUBIC))
 
 
 def plain(rgb: np.ndarray, scale: int) -> np.ndarray:

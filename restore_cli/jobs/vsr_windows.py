@@ -16,7 +16,14 @@ from restore_cli.jobs.vsr_stream import Held
 from restore_cli.media.video_model import Frame
 from restore_cli.pipeline import scenes, windows
 
+LEAD = 48
+"""Frames before a run's first that are decoded, so that shots begin where they do in the film. Only
+a shot that follows as many black frames can be missed."""
+
 _SEEN = 6  # frames that are compared at most before a run goes on
+_MARKED = LEAD + 8
+
+Mark = list  # [number, digest, settled] of a frame, as JSON holds it
 
 
 @dataclass
@@ -77,6 +84,7 @@ class Windows:
     Attributes:
         number: of the frame that the next window is for, in the part of the film.
         shots: that have begun so far.
+        begins: whether the middle frame of the last window begins a shot.
     """
 
     def __init__(self, frames: Iterable[Frame], length: int, threshold: float | None,
@@ -85,6 +93,9 @@ class Windows:
         self._told, self._half = self.number, length // 2
         self._begins: deque[int] = deque()  # frames that begin a shot
         self._places: deque[Place] = deque()
+        self._new: deque[int] = deque()
+        self._marks: deque[Mark] = deque(maxlen=_MARKED)
+        self.begins = False
         self._windows = windows.sliding(self._followed(frames, threshold), length=length)
 
     def _followed(self, frames: Iterable[Frame], threshold: float | None
@@ -95,10 +106,12 @@ class Windows:
             self.shots += begins
             if begins:
                 self._begins.append(self._told)
+                self._new.append(self._told)
             if settled:
                 self._places.append(Place(frame.index, self._told, self.shots, frame.pts))
             self._told += 1
             mark = digest(frame)
+            self._marks.append([self._told - 1, mark, settled])
             for place in self._places:
                 if self._told - place.number == len(place.seen) + 1 <= _SEEN:
                     place.seen.append(mark)
@@ -109,8 +122,15 @@ class Windows:
 
     def __next__(self) -> tuple[Held, ...]:
         found = next(self._windows)
+        while self._new and self._new[0] < self.number:
+            self._new.popleft()
+        self.begins = bool(self._new) and self._new[0] == self.number
         self.number += 1
         return found
+
+    def marks(self) -> list[Mark]:
+        """Of the frames that have been seen last, enough to compare two runs where they meet."""
+        return list(self._marks)
 
     def place(self) -> Place | None:
         """Where a run may begin that is to make the next window and those after it.
@@ -126,3 +146,20 @@ class Windows:
             self._places.popleft()
         first = self._places[0] if self._places else None
         return first if first is not None and first.number <= needed else None
+
+
+def agree(before: list[Mark], after: list[Mark], border: int, half: int) -> bool:
+    """Whether two runs that meet at a frame have seen the same film there.
+
+    Both have then decoded the same frames, and tell the same cuts from one of them on.
+
+    Args:
+        before: marks of a run that is right, as it made the last frame before `border`.
+        after: of one that begins with `border`, as it made that.
+        half: frames of a window before its middle.
+    """
+    seen = {number: (mark, settled) for number, mark, settled in before}
+    common = [(number, mark, settled) for number, mark, settled in after if number in seen]
+    same = bool(common) and all(seen[number][0] == mark for number, mark, _ in common)
+    return same and any(settled and seen[number][1] and number <= border - half
+                        for number, _, settled in common)

@@ -80,7 +80,7 @@ def plan(request: PictureRequest, found: Facts, count: int, own: int, free: int
 
 def run(module: str, request: PictureRequest, items: Sequence[Item], console: Console,
         describe: Callable[[dict[str, Any]], str], *, weights: Path | None = None,
-        frames: bool = False, **told: Any) -> Summary:
+        frames: bool = False, reporting: type[Report] = Report, **told: Any) -> Summary:
     """Does `items` in several processes.
 
     Args:
@@ -90,33 +90,45 @@ def run(module: str, request: PictureRequest, items: Sequence[Item], console: Co
         describe: the line for people about a finished record.
         weights: the file that `--model`, `--weights` or neither means.
         frames: the bar counts what the processes' own bars count, not files.
+        reporting: counts and tells what becomes of the items.
         told: more for the tasks, as JSON knows it.
 
     Raises:
         RestoreError: what concerns the whole run.
     """
-    from restore_cli.runtime import facts
-
-    begun = time.perf_counter()
-    report = Report(console, describe, None if frames else "file")
-    work = report.begin(items)
-    wanted = device.parse(request.device)
-    shares, notes = plan(request, facts.collect(device=wanted[0]), len(work), memory.rss(),
-                         memory.available())
-    for note in notes:
-        console.warn(note, once=note)
-    tasks = [{"request": _request(request, share, weights), **told} for share in shares]
-    environs = [{"OMP_NUM_THREADS": str(share.threads)} for share in shares]
     from restore_cli.pipeline.crew import Crew
 
+    begun = time.perf_counter()
+    report = reporting(console, describe, None if frames else "file")
+    work = report.begin(items)
+    tasks, environs, notes = shared(request, len(work), weights, console, **told)
     with contextlib.ExitStack() as stack:
         stack.enter_context(atomic.folders([Path(item.target) for item in work]))
         stack.enter_context(report.showing(len(work)))
         bar = stack.enter_context(console.progress(total=0, unit="frame")) if frames else None
-        Crew(module, tasks, environs, console, report, bar, set(notes)).run(work)
+        Crew(module, tasks, environs, console, report, bar, notes).run(work)
     report.summary.seconds = time.perf_counter() - begun
     console.info(str(report.summary))
     return report.summary
+
+
+def shared(request: PictureRequest, count: int, weights: Path | None, console: Console,
+           **told: Any) -> tuple[list[dict[str, Any]], list[dict[str, str]], set[str]]:
+    """What each process is told, the variables to set for it, and what has been said of that.
+
+    Args:
+        count: pieces of work; no more processes than these.
+        weights, told: as for `run`.
+    """
+    from restore_cli.runtime import facts
+
+    wanted = device.parse(request.device)
+    shares, notes = plan(request, facts.collect(device=wanted[0]), count, memory.rss(),
+                         memory.available())
+    for note in notes:
+        console.warn(note, once=note)
+    tasks = [{"request": _request(request, share, weights), **told} for share in shares]
+    return tasks, [{"OMP_NUM_THREADS": str(share.threads)} for share in shares], set(notes)
 
 
 def _request(request: PictureRequest, share: Share, weights: Path | None) -> dict[str, Any]:

@@ -106,16 +106,18 @@ class Crew:
         report: of the run.
         bar: of what workers' own bars count, if those are shown.
         said: what of a worker's set-up has been told already.
+        growing: items may be added while it runs; all processes are started for them.
     """
 
     def __init__(self, module: str, tasks: Sequence[dict[str, Any]],
                  environs: Sequence[dict[str, str]], console: Console, report: Report,
-                 bar: Any = None, said: Iterable[str] = ()):
+                 bar: Any = None, said: Iterable[str] = (), growing: bool = False):
         self._module, self._tasks, self._environs = module, tasks, environs
         self._console, self._report, self._bar = console, report, bar
         self._heard: queue.Queue[tuple[Member, list[Any] | None]] = queue.Queue()
         self._members: list[Member] = []
-        self._items: Sequence[Item] = ()
+        self._items: list[Item] = []
+        self._growing = growing
         self._left: deque[int] = deque()
         self._again: deque[int] = deque()
         self._open: set[int] = set()
@@ -128,9 +130,7 @@ class Crew:
             RestoreError: what a worker says of the whole run, or none can be started.
             KeyboardInterrupt, Terminated: passed on once all workers have cleaned up.
         """
-        self._items = items
-        self._open = set(range(len(items)))
-        self._left = deque(range(len(items)))
+        self.add(items)
         try:
             # One first: what it compiles, and says of weights and devices, serves for all.
             self._start(0)
@@ -146,6 +146,13 @@ class Crew:
             for member in self._alive():
                 member.process.kill()
                 self._bury(member)
+
+    def add(self, items: Iterable[Item]) -> None:
+        """More items to do; called by the report while the crew runs, or before."""
+        for item in items:
+            self._open.add(len(self._items))
+            self._left.append(len(self._items))
+            self._items.append(item)
 
     def _start(self, number: int) -> None:
         mark = os.urandom(4).hex() + "-"
@@ -183,6 +190,8 @@ class Crew:
             member.held[rest[0]] = rest[1]
         elif kind == "placing":
             member.placing[rest[0]] = rest[1]
+        elif kind == "part":
+            self._report.part(self._items[rest[0]], rest[1])
         elif kind in ("done", "failed"):
             self._finished(member, kind, *rest)
         elif kind == "fatal":
@@ -196,7 +205,8 @@ class Crew:
         if not member.ready:
             member.ready = True
             if member is self._members[0]:
-                for number in range(1, min(len(self._tasks), len(self._open))):
+                most = len(self._tasks) if self._growing else len(self._open)
+                for number in range(1, min(len(self._tasks), most)):
                     self._start(number)
 
     def _finished(self, member: Member, kind: str, number: int, found: dict[str, Any],
@@ -208,9 +218,11 @@ class Crew:
         item = self._items[number]
         if kind == "done":
             self._report.done(item, found, seconds)
+        elif kind == "lost":
+            self._report.lost(item, Failure(**found))
         else:
             self._report.failed(item, Failure(**found), seconds)
-        if self._bar is not None:
+        if self._bar is not None and not self._growing:
             self._bar.set_postfix_str(
                 f"{len(self._items) - len(self._open)} of {len(self._items)} files")
 
@@ -221,7 +233,8 @@ class Crew:
                 if number is not None:
                     item = self._items[number]
                     member.waiting, member.held[number] = False, "read"
-                    member.send("item", number, str(item.source), str(item.target))
+                    member.send("item", number, str(item.source), str(item.target),
+                                getattr(item, "told", None))
 
     def _choose(self, member: Member) -> int | None:
         """The item that a waiting member gets now, if any."""
@@ -283,7 +296,7 @@ class Crew:
         if len(held) == 1:
             error = _fate(status, "its process")
             error.path = self._items[held[0]].source
-            self._finished(member, "failed", held[0], vars(Failure.of(
+            self._finished(member, "lost", held[0], vars(Failure.of(
                 error, self._items[held[0]])), 0.0)
         elif held:
             self._console.warn(f"{_fate(status, 'a worker process').message}; the {len(held)} "
@@ -309,8 +322,9 @@ class Crew:
         status = member.process.wait()
         with contextlib.suppress(OSError):
             member.process.stdin.close()
-        for folder in {Path(self._items[number].target).parent for number in member.held}:
-            atomic.sweep(folder, member.mark)
+        for target in {Path(self._items[number].target) for number in member.held}:
+            for folder in (target.parent, target):  # pictures lie in the latter
+                atomic.sweep(folder, member.mark)
         return status
 
     def _wait(self, seconds: float) -> None:
@@ -329,7 +343,9 @@ class Crew:
             if message is None:
                 if not member.gone:
                     self._bury(member)
-            elif telling and message[0] in ("done", "failed"):
+            elif message[0] == "part":
+                self._report.part(self._items[message[1]], message[2])
+            elif telling and message[0] in ("done", "failed") and not self._growing:
                 self._finished(member, *message)
             elif telling and message[0] in ("info", "warn", "result"):
                 self._say(member, message[0], message[1:])

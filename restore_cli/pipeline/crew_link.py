@@ -1,13 +1,15 @@
 """What a run and its worker processes say to each other: JSON lists, one a line, over two pipes.
 
-The run says ``["task", {...}]`` first, then ``["item", number, source, target]`` for each
-``["want"]`` of the worker, ``["end"]`` when there is nothing left, and ``["stop"]`` when the run is
-over before that. A worker that loses its run (the pipe is closed) stops, too.
+The run says ``["task", {...}]`` first, then ``["item", number, source, target, part]`` for each
+``["want"]`` of the worker, `part` being None or what a `Portion` says, ``["end"]`` when there is
+nothing left, and ``["stop"]`` when the run is over before that. A worker that loses its run (the
+pipe is closed) stops, too.
 
 The worker says ``["at", number, stage]``, ``["done", number, facts, seconds]`` and ``["failed",
-number, failure, seconds]`` of its items, ``["placing", target, inode]`` of a file that is about to
-get its name, ``["info" | "warn" | "error" | "result" | "bar" | "tick", ...]`` for the run's
-console, and ``["fatal", {...}]`` of what ends the run.
+number, failure, seconds]`` of its items, ``["part", number, facts]`` of what it has finished of
+one, ``["placing", target, inode]`` of a file that is about to get its name, ``["info" | "warn" |
+"error" | "result" | "bar" | "tick", ...]`` for the run's console, and ``["fatal", {...}]`` of what
+ends the run.
 """
 
 from __future__ import annotations
@@ -17,9 +19,23 @@ import os
 import queue
 import signal
 import threading
+from dataclasses import dataclass
 from typing import Any
 
+from restore_cli.pipeline.naming import Item
+
 _CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Portion(Item):
+    """Part of the work on one item.
+
+    Attributes:
+        told: what part, as JSON.
+    """
+
+    told: str = "{}"
 
 
 def encode(message: list[Any]) -> bytes:

@@ -20,7 +20,7 @@ from typing import Any
 from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, RestoreError, Terminated
 from restore_cli.media import atomic
-from restore_cli.pipeline.crew_link import Link
+from restore_cli.pipeline.crew_link import Link, Portion
 from restore_cli.pipeline.naming import Item
 from restore_cli.pipeline.report import Failure, Report
 
@@ -87,8 +87,10 @@ def _handed(link: Link, numbers: dict[Item, int]) -> Iterator[Item]:
         kind, *rest = link.inbox.get()
         if kind == "end":
             return
-        number, source, target = rest
+        number, source, target, told = rest
         item = Item(Path(source), Path(target))
+        if told is not None:
+            item = Portion(item.source, item.target, told=told)
         numbers[item] = number
         yield item
 
@@ -102,6 +104,9 @@ class WorkerReport(Report):
 
     def entered(self, item: Item, stage: str) -> None:
         self._link.send("at", self._numbers[item], stage)
+
+    def part(self, item: Item, facts: dict[str, Any]) -> None:
+        self._link.send("part", self._numbers[item], facts)
 
     def done(self, item: Item, facts: dict[str, Any], seconds: float) -> None:
         self._link.send("done", self._numbers[item], facts, seconds)

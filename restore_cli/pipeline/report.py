@@ -120,6 +120,9 @@ class Report:
     def entered(self, item: Item, stage: str) -> None:
         """Notes that work on an item enters "read", "compute" or "write"."""
 
+    def part(self, item: Item, facts: dict[str, Any]) -> None:
+        """Notes that part of an item is finished, of which a process has told."""
+
     def done(self, item: Item, facts: dict[str, Any], seconds: float) -> None:
         """An item has been written."""
         found = record(item, "done", **facts, seconds=round(seconds, 3))
@@ -142,6 +145,10 @@ class Report:
             self._console.error(failure.text)
             self._console.result("", record(item, "failed", error=failure.text,
                                             seconds=round(seconds, 3)))
+
+    def lost(self, item: Item, failure: Failure) -> None:
+        """The process that had an item has died."""
+        self.failed(item, failure, 0.0)
 
     def _advance(self) -> None:
         if self._bar is not None:

@@ -61,6 +61,8 @@ def test_the_frames_are_those_of_the_film(vsr, monkeypatch, lead):
     """Beside a cut too, and where decoding begins in the middle."""
     monkeypatch.setattr(vsr_preview, "LEAD", lead)
     two_shots(Path("in"), 7)
+    _, (planned,), _ = vsr("in", "--preview", 3, "--json", "--dry-run")
+    assert Path(planned["preview"]).name == "in_x4_preview.png" and os.listdir() == ["in"]
     status, records, errors = vsr("in", "--preview", 3, "--json", "--start", "1f")
     assert status == 0, errors
     (told,) = [one for one in records if one["status"] == "preview"]
@@ -148,6 +150,19 @@ def test_large_frames_have_a_detail():
     other = row[-GAP - 428:-GAP, GAP:GAP + 640]
     assert row.shape[1] == 2 * (640 + GAP) + GAP
     assert 9500 < (detail != other).any(-1).sum() <= 10000
+
+
+@pytest.mark.parametrize("aspect,shape", [
+    (None, (20, 12)), (Fraction(1), (20, 12)), (Fraction(3, 2), (20, 18)),
+    (Fraction(1, 2), (40, 12))])
+def test_the_shape_of_pixels(aspect, shape):
+    """A bright half stays a half, on the same side; 16 bits as 8."""
+    rgb = np.zeros((20, 12, 3), np.uint16)
+    rgb[:10] = 65535
+    shown = vsr_preview.squared(rgb, aspect)
+    assert shown.shape == (*shape, 3)
+    white = np.iinfo(shown.dtype).max
+    assert (shown[:shape[0] // 2 - 3] == white).all() and (shown[shape[0] // 2 + 3:] == 0).all()
 
 
 @pytest.mark.parametrize("count,wanted", [(1, [5]), (3, [1, 5, 8]), (10, list(range(10))),

@@ -180,7 +180,7 @@ def test_a_worker_whose_run_is_gone_stops(tmp_path):
 
     say("task", {"module": "worker_job", "task": {}, "mark": "m-", "console": flags})
     heard("want")
-    say("item", 0, str(source), str(tmp_path / "o.txt"))
+    say("item", 0, str(source), str(tmp_path / "o.txt"), None)
     assert heard("at") == ["at", 0, "read"] and heard("at") == ["at", 0, "compute"]
     assert heard("info") == ["info", "waiting"]
     worker.send_signal(signal.SIGINT)  # the terminal's, which is the run's business
