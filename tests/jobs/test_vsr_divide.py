@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import sys
@@ -14,8 +15,11 @@ import vsr_shared
 from PIL import Image
 from vsr_shared import Died, crew_of
 
-from restore_cli.jobs import vsr_pieces, vsr_windows
+from restore_cli.console import Console
+from restore_cli.jobs import vsr_divide, vsr_journal, vsr_pieces, vsr_windows
 from restore_cli.media import video
+from restore_cli.pipeline.naming import Item
+from restore_cli.pipeline.report import Failure
 
 _spec = importlib.util.spec_from_file_location(
     "made_films_for_division", Path(__file__).parents[1] / "media" / "made_films.py")
@@ -192,6 +196,30 @@ def test_damage_and_what_cannot_be_divided(go, short):
     several = go("b.mkv", "several.mkv", crew_of(), jobs=3)
     assert done(several) == one and films.packets("one.mkv", "video") == films.packets(
         "several.mkv", "video")
+
+
+def test_another_run_waits_for_the_processes_of_a_killed_one(go, monkeypatch):
+    monkeypatch.setattr(vsr_journal, "_PATIENCE", 0.1)
+    pictures([0] * 5)
+    Path("out.parts").mkdir()
+    with vsr_journal.helping(Path("out.parts")):
+        found = go("in", "out", resume=True)
+        assert found.status == 3 and "of a killed run is still at work" in found.stderr
+    assert go("in", "out", resume=True).status == 0 and not Path("out.parts").exists()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_film_of_several_whose_process_is_killed(tmp_path, kept):
+    """What is left of it is not lost, and the error says so."""
+    console = Console(io.BytesIO(), io.BytesIO(), io.StringIO(), environ={})
+    folder = vsr_journal.folder_of(tmp_path / "b.mp4")
+    if kept:
+        folder.mkdir()
+        (folder / "journal.jsonl").touch()
+    vsr_divide.FilmReport(console, str, None).lost(
+        Item(tmp_path / "a.mp4", tmp_path / "b.mp4"), Failure(3, "a.mp4: its process was killed"))
+    assert console.stderr.getvalue() == "error: a.mp4: its process was killed" + (
+        ". --resume goes on after the frames that are finished\n" if kept else "\n")
 
 
 def test_pieces_of_what_is_missing():
