@@ -17,7 +17,7 @@ using namespace restore_blocked;
 
 // A pass of the kernel keeps ROWS x VECTORS sums in registers.
 #if defined(__AVX512F__)
-constexpr int VECTORS = 2, ROWS = 8;
+constexpr int VECTORS = 2, ROWS = 12;
 #elif defined(__AVX__)
 constexpr int VECTORS = 2, ROWS = 6;
 #elif defined(__aarch64__)
@@ -26,7 +26,7 @@ constexpr int VECTORS = 4, ROWS = 6;
 constexpr int VECTORS = 2, ROWS = 4;
 #endif
 constexpr int PANEL = 32;
-constexpr int BLOCK_ROWS = 128;
+constexpr int BLOCK_ROWS = 96;
 
 inline int padded(int width) { return (width + PANEL - 1) / PANEL * PANEL; }
 
