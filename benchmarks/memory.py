@@ -276,6 +276,7 @@ def made(folder: Path, name: str) -> Path:
     path = folder / (name if "." in name else f"{name}.safetensors")
     if not path.exists():
         part = path.with_name(f"part-{path.name}")
+        part.unlink(missing_ok=True)
         subprocess.run([sys.executable, __file__, "--make", name, str(part)], check=True)
         part.rename(path)
     return path
