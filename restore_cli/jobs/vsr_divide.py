@@ -113,8 +113,13 @@ class _Film:
     """A film under way.
 
     Attributes:
+        stack: holds the journal open.
+        plan, half, name: how frames are made, frames of a window before its middle, and the
+            network's name, as the first process has found.
         pending: portions that have not ended.
-        sound: number of the segment from which on frames are damaged; None without damage.
+        ended: the film's end has been reached.
+        sound: all segments before this one are without damage; None as long as there is none.
+        failure, problems: what there is to say of the film in the end.
     """
 
     item: Item
