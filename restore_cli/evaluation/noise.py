@@ -7,8 +7,10 @@ follows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +20,8 @@ from restore_cli.evaluation.noise_channel import Channel
 from restore_cli.evaluation.noise_fit import LAGS
 from restore_cli.evaluation.noise_messages import warnings
 
-__all__ = ["LAGS", "NoiseReport", "ResidualReport", "analyse", "blind_floor", "estimate_sigma",
-           "warnings"]
+__all__ = ["LAGS", "Examined", "NoiseReport", "ResidualReport", "analyse", "blind_floor",
+           "estimate_sigma", "examine", "warnings"]
 
 _SMALLEST = 32  # pixels a side below which nothing is said about correlation
 _LUMA = (0.299, 0.587, 0.114)
@@ -113,6 +115,45 @@ class NoiseReport:
     residual: ResidualReport | None = None
 
 
+@dataclass(frozen=True)
+class Examined:
+    """A measured picture, with what it takes to look at its restoration later.
+
+    Attributes:
+        report: what was found; its `residual` is None.
+        channels, planes: the channels that were measured and where they are in the picture; none
+            where it is even, or too small.
+    """
+
+    report: NoiseReport
+    channels: tuple[Channel, ...] = ()
+    planes: tuple[int, ...] = ()
+
+    def against(self, noisy: np.ndarray, restored: np.ndarray, *, threads: int = 1) -> NoiseReport:
+        """The report with its `residual`.
+
+        Args:
+            noisy: the picture that was examined.
+            restored: the same after denoising, same shape and unit.
+            threads: how many share the channels.
+
+        Raises:
+            ShapeError: different shapes.
+        """
+        before, after = _planes(noisy, "noisy"), _planes(restored, "restored")
+        if after.shape != before.shape:
+            raise ShapeError("restored", str(before.shape), after.shape)
+        if not self.channels:
+            return self.report
+        parts = _all([lambda c=channel, p=plane: noise_channel.after(c, before[p], after[p])
+                      for channel, plane in zip(self.channels, self.planes)], threads)
+        correlation = np.mean([covariance.correlation for _, covariance, _ in parts], axis=0)
+        return replace(self.report, residual=ResidualReport(
+            tuple(sigma for sigma, _, _ in parts),
+            {lag: float(value) for lag, value in zip(LAGS, correlation)},
+            float(np.mean([kept for _, _, kept in parts]))))
+
+
 def estimate_sigma(plane: np.ndarray) -> float:
     """Standard deviation of white noise in a (H, W) plane, in its unit.
 
@@ -135,6 +176,21 @@ def estimate_sigma(plane: np.ndarray) -> float:
 
 def analyse(noisy: np.ndarray, restored: np.ndarray | None = None, *,
             scale: float | None = None) -> NoiseReport:
+    """`examine`, and where there is a restored picture also `Examined.against`, in one call.
+
+    Args:
+        noisy: (C, H, W) or (H, W), any real type and unit.
+        restored: the same picture after denoising, same shape and unit.
+        scale: as for `examine`.
+
+    Raises:
+        ShapeError: another number of axes, no pixels, or different shapes.
+    """
+    found = examine(noisy, scale=scale)
+    return found.report if restored is None else found.against(noisy, restored)
+
+
+def examine(noisy: np.ndarray, *, scale: float | None = None, threads: int = 1) -> Examined:
     """Measures the noise of a picture.
 
     How often correlation was reported, in photographs with made noise (82 with independent noise,
@@ -147,26 +203,24 @@ def analyse(noisy: np.ndarray, restored: np.ndarray | None = None, *,
 
     Args:
         noisy: (C, H, W) or (H, W), any real type and unit; what is not finite counts as the mean.
-        restored: the same picture after denoising, same shape and unit.
         scale: largest value of the type (255, 65535, 1.0), if known. Noise is compared with the
             range that the values span, and with this where they go beyond it.
+        threads: how many share the work; the numbers do not depend on it.
 
     Raises:
-        ShapeError: another number of axes, no pixels, or different shapes.
+        ShapeError: another number of axes, or no pixels.
     """
     planes = _planes(noisy, "noisy")
-    if restored is not None:
-        result = _planes(restored, "restored")
-        if result.shape != planes.shape:
-            raise ShapeError("restored", str(planes.shape), result.shape)
     # A channel without content, as the palettes of microscopes have, is not another picture.
     alive = [i for i, plane in enumerate(planes) if np.ptp(plane) > 0]
     none = (0.0,) * len(planes)
     if not alive:
-        return NoiseReport(none, none, none, dict.fromkeys(LAGS, 0.0), clean=True, constant=True,
-                           span=scale or 1.0, same_channels=len(planes) > 1)
+        return Examined(NoiseReport(
+            none, none, none, dict.fromkeys(LAGS, 0.0), clean=True, constant=True,
+            span=scale or 1.0, same_channels=len(planes) > 1))
     same = len(planes) > 1 and all(np.array_equal(planes[alive[0]], planes[i]) for i in alive[1:])
-    kept = planes[alive[:1] if same else alive]
+    looked_at = alive[:1] if same else alive
+    kept = planes[looked_at]
     values = [noise_traces.sample(plane) for plane in kept]
     low, high = np.quantile(np.concatenate(values), (0.001, 0.999))
     span = float(high - low) or float(np.ptp(kept))
@@ -179,29 +233,28 @@ def analyse(noisy: np.ndarray, restored: np.ndarray | None = None, *,
                          saturated_high=max(end.high_share for end in ends))
     if min(planes.shape[1:]) < _SMALLEST:
         sigma = [noise_channel.quick_sigma(plane) for plane in kept]
-        return replace(report, sigma=_spread(sigma, alive, len(planes)), judged=False,
-                       offset=_spread([s * s for s in sigma], alive, len(planes)),
-                       clean=_weak(max(sigma), report))
-    channels = [noise_channel.measure(plane, end, step) for plane, end in zip(kept, ends)]
+        return Examined(replace(report, sigma=_spread(sigma, alive, len(planes)), judged=False,
+                                offset=_spread([s * s for s in sigma], alive, len(planes)),
+                                clean=_weak(max(sigma), report)))
+    luma = np.tensordot(np.float32(_LUMA), kept, 1) if len(kept) == 3 else kept[0]
+    (grid, enlarged), *channels = _all(
+        [lambda: _traces(luma, step), *(lambda p=plane, e=end: noise_channel.measure(p, e, step)
+                                        for plane, end in zip(kept, ends))], threads)
     if len(channels) > 1:
         report = replace(report, cross_channel=noise_channel.cross(channels))
-    luma = np.tensordot(np.float32(_LUMA), kept, 1) if len(kept) == 3 else kept[0]
-    grid, _ = noise_traces.jpeg_grid(luma, step)
     report = replace(
-        report, jpeg_grid=grid,
+        report, jpeg_grid=grid, enlarged=enlarged,
         sigma=_spread([c.sigma for c in channels], alive, len(planes)),
         gain=_spread([c.gain for c in channels], alive, len(planes)),
         offset=_spread([c.offset for c in channels], alive, len(planes)),
         spikes=max(noise_traces.spikes(plane, c.sigma) for plane, c in zip(kept, channels)),
-        enlarged=noise_traces.enlargement(luma, grid is not None),
         mosaic=len(kept) == 3 and noise_traces.mosaic(kept[1]))
     report = _judge(report, channels, luma)
     if report.correlated:
         # White noise is measured where photographs have least; other noise has its power elsewhere.
         report = replace(report, sigma=_spread([c.contrast for c in channels], alive, len(planes)))
-    if restored is None:
-        return report
-    return replace(report, residual=_residual(channels, kept, result[alive[:len(kept)]]))
+    return Examined(report, tuple(replace(channel, blocks=None) for channel in channels),
+                    tuple(looked_at))
 
 
 def blind_floor(masked_loss: float, variance: float | Sequence[float], *,
@@ -240,6 +293,20 @@ def _planes(image: np.ndarray, what: str) -> np.ndarray:
     if finite.all():
         return planes
     return np.where(finite, planes, planes[finite].mean() if finite.any() else 0.0)
+
+
+def _all(tasks: Sequence[Callable[[], Any]], threads: int) -> list[Any]:
+    """What each task returns; no more than two at once, for each takes some 30 MB."""
+    if threads == 1:
+        return [task() for task in tasks]
+    with ThreadPoolExecutor(min(threads, 2)) as pool:
+        return list(pool.map(lambda task: task(), tasks))
+
+
+def _traces(luma: np.ndarray, step: float) -> tuple[tuple[int, int] | None, float | None]:
+    """Where JPEG blocks start, and the factor of an enlargement."""
+    grid, _ = noise_traces.jpeg_grid(luma, step)
+    return grid, noise_traces.enlargement(luma, grid is not None)
 
 
 def _judge(report: NoiseReport, channels: list[Channel], luma: np.ndarray) -> NoiseReport:
@@ -285,12 +352,3 @@ def _spread(values: list[float], alive: list[int], count: int) -> tuple[float, .
         values = values * len(alive)
     found = dict(zip(alive, values))
     return tuple(found.get(i, 0.0) for i in range(count))
-
-
-def _residual(channels: list[Channel], noisy: np.ndarray, restored: np.ndarray) -> ResidualReport:
-    parts = [noise_channel.after(channel, before, after)
-             for channel, before, after in zip(channels, noisy, restored)]
-    correlation = np.mean([covariance.correlation for _, covariance, _ in parts], axis=0)
-    return ResidualReport(tuple(sigma for sigma, _, _ in parts),
-                          {lag: float(value) for lag, value in zip(LAGS, correlation)},
-                          float(np.mean([kept for _, _, kept in parts])))

@@ -29,7 +29,8 @@ class Channel:
     """Noise of one plane.
 
     Attributes:
-        blocks, parts: what it was measured on, see `noise_blocks`.
+        blocks, parts: what it was measured on, see `noise_blocks`; blocks are None where only
+            `after` is still to be asked.
         sigma: standard deviation of white noise over the picture's brightness.
         gain, offset: of variance = gain * value + offset.
         covariance: of the two brightness classes that show least correlation, variance 1.
@@ -40,7 +41,7 @@ class Channel:
             texture together.
     """
 
-    blocks: Blocks
+    blocks: Blocks | None
     parts: list[Spectrum]
     sigma: float
     gain: float
@@ -165,8 +166,8 @@ def _flattest(channel: Channel, half: int) -> np.ndarray:
 def _pair(one: Channel, other: Channel, index: np.ndarray, half: int) -> float:
     columns = noise_blocks.measured_on(half) & (noise_blocks.ORDER >= _FINE_ORDER)
     a, b = (channel.blocks.coefficients[index][:, columns] for channel in (one, other))
-    a, b = (part / np.sqrt(np.maximum(np.median(part**2, axis=0), 1e-30)) for part in (a, b))
-    plus, minus = np.median((a + b) ** 2, axis=0).sum(), np.median((a - b) ** 2, axis=0).sum()
+    a, b = (part / np.sqrt(np.maximum(noise_blocks.medians(part**2), 1e-30)) for part in (a, b))
+    plus, minus = (noise_blocks.medians(both**2).sum() for both in (a + b, a - b))
     return float((plus - minus) / max(plus + minus, 1e-30))
 
 

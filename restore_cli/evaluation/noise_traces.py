@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from restore_cli.evaluation.noise_blocks import DCT, ORDER, SIDE
+from restore_cli.evaluation.noise_blocks import ORDER, SIDE, transform
 
 _SAMPLE = 1 << 20  # pixels looked at for steps and limits
 _PILE = 4.0  # times as many values at a limit as the levels beside it hold
@@ -106,16 +106,15 @@ def jpeg_grid(plane: np.ndarray, step_size: float) -> tuple[tuple[int, int] | No
     shares, near = np.zeros((2, SIDE, SIDE))
     for row in range(SIDE):
         for column in range(SIDE):
-            blocks = windows[row::SIDE * thin, column::SIDE * thin].reshape(-1, SIDE, SIDE)
-            least, most = blocks.min(axis=(1, 2)), blocks.max(axis=(1, 2))
+            blocks = windows[row::SIDE * thin, column::SIDE * thin].reshape(-1, SIDE * SIDE)
+            least, most = blocks.min(axis=1), blocks.max(axis=1)
             # Flat blocks tell nothing, and cut off pixels spoil the zeros.
             busy = most - least > 3 * step_size
             whole = busy & (least > low) & (most < high)
             blocks = blocks[whole if whole.sum() >= _FEWEST_BLOCKS else busy]
             if len(blocks) < _FEWEST_BLOCKS:
                 return None, 0.0
-            found = np.matmul(np.matmul(DCT, blocks), DCT.T).reshape(-1, SIDE * SIDE)
-            sizes = np.abs(found[:, ORDER >= 2])
+            sizes = np.abs(transform(blocks)[:, ORDER >= 2])
             shares[row, column] = np.mean(sizes < _GRID_ZERO * step_size)
             near[row, column] = np.mean(sizes < 2 * _GRID_ZERO * step_size)
     best = np.unravel_index(int(shares.argmax()), shares.shape)

@@ -149,16 +149,16 @@ class _Job:
                           choice=request.network or denoise_network.DEFAULT, cold=request.cold,
                           recipe=recipe, device=started.device, console=console,
                           model_out=request.model_out, overwrite=request.overwrite)
-        return cls(request, files.asked_format(request), session, console, alone)
+        return cls(request, files.asked_format(request), session, console, alone, started.threads)
 
     def __init__(self, request: DenoiseRequest, format: str | None, session: Session,
-                 console: Console, alone: bool):
+                 console: Console, alone: bool, threads: int):
         self.request, self.console, self.session = request, console, session
         session.warm_up(3 if request.volume else 2)
         precision.confirm(session.name, session.device)
         budget = memory.budget(request.memory, base=memory.rss() + files.CODECS)
         self.context = Context(request, format, session, console, alone, budget,
-                               budget.room // 2, Measure(request.struct, session.trains))
+                               budget.room // 2, Measure(request.struct, session.trains, threads))
         self.pictures, self.stacks = PictureWork(self.context), StackWork(self.context)
         self._stdin: bytes | None = None
 

@@ -191,7 +191,7 @@ class PictureWork:
         except BaseException:
             resources.close()
             raise
-        after = context.measure.picture(picture, out, lossy=image.format == "JPEG")
+        after = context.measure.result(picture, before, out)
         context.warn(item, [line for line in after.warnings if line not in before.warnings])
         facts = {"network": loaded.name, "tile": tile, **after.facts}
         if trained is not None:

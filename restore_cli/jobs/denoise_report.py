@@ -27,38 +27,55 @@ class Measure:
     Attributes:
         struct: the `--struct` in use, or None.
         trains: networks are trained in this run, so that the masking can be chosen.
+        threads: how many may be used.
     """
 
     struct: str | None = None
     trains: bool = True
+    threads: int = 1
 
-    def picture(self, picture: Picture, out: np.ndarray | None = None, *, lossy: bool = False
-                ) -> Findings:
+    def picture(self, picture: Picture, *, lossy: bool = False) -> Findings:
         """Measures the middle of an image.
 
         Args:
             picture: the noisy image, (C, H, W).
-            out: the result, (H, W, channels), where there is one already.
             lossy: the file was compressed with loss.
         """
         where = tuple(_middle(n) for n in picture.shape)
-        restored = None
-        if out is not None:
-            channels = [next(iter(target), index)
-                        for index, target in enumerate(picture.targets)]
-            restored = np.stack([out[(*where, channel)] for channel in channels])
-        return self.arrays(picture.window(*where), restored, picture.top, lossy)
+        found = noise.examine(picture.window(*where), scale=picture.top, threads=self.threads)
+        return self._of(found, None, lossy)
+
+    def result(self, picture: Picture, before: Findings, out: np.ndarray) -> Findings:
+        """The same with what became of the noise.
+
+        Args:
+            picture: the noisy image, (C, H, W).
+            before: its `picture`.
+            out: the result, (H, W, channels).
+        """
+        where = tuple(_middle(n) for n in picture.shape)
+        channels = [next(iter(target), index) for index, target in enumerate(picture.targets)]
+        restored = np.stack([out[(*where, channel)] for channel in channels])
+        report = before.examined.against(picture.window(*where), restored, threads=self.threads)
+        return self._of(before.examined, report, before.lossy)
 
     def arrays(self, noisy: np.ndarray, restored: np.ndarray | None, top: float,
                lossy: bool = False) -> Findings:
-        """The same for (C, H, W) arrays of stored values, the middle of them."""
+        """The same for (C, H, W) arrays of stored values, the middle of them; `restored` where
+        there is one already."""
         where = (slice(None), *(_middle(n) for n in noisy.shape[1:]))
-        report = noise.analyse(noisy[where], None if restored is None else restored[where],
-                               scale=top)
+        found = noise.examine(noisy[where], scale=top, threads=self.threads)
+        report = None if restored is None else found.against(noisy[where], restored[where],
+                                                             threads=self.threads)
+        return self._of(found, report, lossy)
+
+    def _of(self, examined: noise.Examined, report: noise.NoiseReport | None, lossy: bool
+            ) -> Findings:
+        report = report or examined.report
         across = abs(report.cross_channel or 0.0) > CROSS_CHANNEL
         shared = across and self.trains
         lines = noise.warnings(report, jpeg=lossy, struct=self.struct, shared=shared)
-        return Findings(report, tuple(lines), shared, lossy)
+        return Findings(report, examined, tuple(lines), shared, lossy)
 
 
 @dataclass(frozen=True)
@@ -67,12 +84,14 @@ class Findings:
 
     Attributes:
         report: of the noise, in stored values.
+        examined: what the result can be compared with later.
         warnings: one sentence each, with what to do.
         shared: the channels share their noise, so the same pixels are hidden in all of them.
         lossy: the file was compressed with loss.
     """
 
     report: noise.NoiseReport
+    examined: noise.Examined
     warnings: tuple[str, ...] = ()
     shared: bool = False
     lossy: bool = False

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from restore_cli.errors import ShapeError
-from restore_cli.evaluation import noise
+from restore_cli.evaluation import noise, noise_blocks
 from restore_cli.training.datasets.synthetic import dead_leaf
 
 SIDE = 256
@@ -325,3 +325,36 @@ def test_lone_outliers_are_counted():
     plane[10:190:10, 10:190:10] = 255
     plane[15:190:10, 15:190:10] = 0
     assert noise_traces.spikes(plane, 10) == pytest.approx(2 * 18**2 / 198**2, rel=0.02)
+
+
+def test_a_picture_is_measured_once_for_both_reports(colours):
+    picture = eight_bit(colours[1] + white((3, SIDE, SIDE), 12))
+    restored = np.clip(picture * 0.9 + 10, 0, 255)
+    found = noise.examine(picture, scale=255)
+    whole = noise.analyse(picture, restored, scale=255)
+    assert found.report == noise.analyse(picture, scale=255) and found.report.residual is None
+    assert found.against(picture, restored) == whole and whole.residual is not None
+    with pytest.raises(ShapeError):
+        found.against(picture, restored[:, 1:])
+
+
+def test_threads_change_no_number(colours):
+    picture = eight_bit(colours[1] + white((3, SIDE, SIDE), 12))
+    alone, shared = (noise.examine(picture, scale=255, threads=threads) for threads in (1, 2))
+    assert alone.report == shared.report
+    assert alone.against(picture, picture / 2) == shared.against(picture, picture / 2, threads=2)
+
+
+@pytest.mark.parametrize("shape", [(), (3, 40, 50), (2, 9, 9)])
+def test_what_cannot_be_measured_has_no_residual(shape):
+    picture = np.random.default_rng(0).normal(9, 1, (3, 20, 20)) if not shape else np.ones(shape)
+    found = noise.examine(picture)
+    assert found.against(picture, picture / 2) == found.report
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 64, 129])
+def test_medians_and_transforms_are_what_they_are_called(count):
+    values = np.random.default_rng(count).normal(0, 1, (count, 64)).astype(np.float32)
+    assert np.array_equal(noise_blocks.medians(values), np.median(values, axis=0))
+    one_by_one = [noise_blocks.DCT @ block.reshape(8, 8) @ noise_blocks.DCT.T for block in values]
+    assert np.allclose(noise_blocks.transform(values), np.reshape(one_by_one, (-1, 64)), atol=1e-5)
