@@ -38,6 +38,8 @@ class Bar:
 def draw(bars: Sequence[Bar], target: Path, title: str) -> Path:
     """Draws medians as bars, least and greatest as whiskers and targets as marks.
 
+    The axis is logarithmic: twice as fast and half as fast reach as far from the line of 1.
+
     Args:
         bars: from top to bottom.
         target: PNG to write; an existing one is replaced.
@@ -48,8 +50,9 @@ def draw(bars: Sequence[Bar], target: Path, title: str) -> Path:
     names: list[str] = []
     places: list[float] = []
     y, group, named = 0.0, None, set()
-    widest = max(max(*bar.ratios, bar.target or 0) for bar in bars)
-    room = 0.08 * widest  # of a number
+    least = min(min(bar.ratios) for bar in bars)
+    most = max(max(*bar.ratios, bar.target or 0) for bar in bars)
+    room = 1.3  # of a number, as a factor
     for bar in bars:
         if bar.group != group:
             group = bar.group
@@ -57,7 +60,7 @@ def draw(bars: Sequence[Bar], target: Path, title: str) -> Path:
                           textcoords="offset points", va="center", fontsize=9, weight="bold")
             y += 1
         middle = statistics.median(bar.ratios)
-        axes.barh(y, middle, 0.7, color=_COLOURS[bar.kind],
+        axes.barh(y, middle - 1, 0.7, left=1, color=_COLOURS[bar.kind],
                   label=None if bar.kind in named else _MEANING.get(bar.kind, bar.kind))
         named.add(bar.kind)
         axes.plot([min(bar.ratios), max(bar.ratios)], [y, y], color="black", linewidth=1.0,
@@ -69,7 +72,7 @@ def draw(bars: Sequence[Bar], target: Path, title: str) -> Path:
                       label=None if "target" in named else "target of the median")
             named.add("target")
         end = max(bar.ratios)
-        if bar.target is not None and end - room / 4 < bar.target < end + room:
+        if bar.target is not None and end / 1.1 < bar.target < end * room:
             end = bar.target
         axes.annotate(f"{middle:.2f}", (end, y), (6, 0), textcoords="offset points",
                       va="center", fontsize=8)
@@ -79,7 +82,9 @@ def draw(bars: Sequence[Bar], target: Path, title: str) -> Path:
     axes.axvline(1, color="#666666", linewidth=0.9)
     axes.set_yticks(places, names, fontsize=8)
     axes.set_ylim(y - 0.4, -0.6)
-    axes.set_xlim(0, 1.12 * widest)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlim(min(0.5, least / 1.1), most * room**1.5)
     axes.set_xlabel("PyTorch's time / ours (right of the line we are faster)")
     axes.set_title(title, fontsize=9)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3,

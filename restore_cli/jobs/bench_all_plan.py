@@ -26,16 +26,17 @@ _METASR = {"encoder_spec": {"name": "edsr-baseline", "args": _BARE}}
 _SCALE = 4
 _BATCH, _PATCH, _STEPS = 4, 64, 10  # of the denoisers' training
 
-# (height, width); frames of the film, training steps of a run.
+# (height, width); frames of the film, training steps of a run, RAW patches and their side.
 _WHAT = {
     "tiny": {"trunk": (16, 24), "liif": (8, 12), "rdn": (8, 8), "metasr": (8, 12),
-             "denoise": (64, 64), "raw": (64, 112), "vsr": (16, 24), "frames": 5, "steps": 1},
+             "denoise": (64, 64), "raw": (64, 112), "vsr": (16, 24), "frames": 5, "steps": 1,
+             "patches": (1, 32)},
     "modest": {"trunk": (256, 256), "liif": (128, 128), "rdn": (64, 64), "metasr": (128, 128),
                "denoise": (512, 512), "raw": (712, 1064), "vsr": (96, 160), "frames": 10,
-               "steps": _STEPS},
+               "steps": _STEPS, "patches": (8, 128)},
     "full": {"trunk": (256, 256), "liif": (256, 256), "rdn": (128, 128), "metasr": (256, 256),
              "denoise": (1024, 1024), "raw": (2848, 4256), "vsr": (180, 320), "frames": 10,
-             "steps": _STEPS},
+             "steps": _STEPS, "patches": (8, 128)},
 }
 
 
@@ -67,7 +68,6 @@ class Bench:
         macs: multiply-adds of a part, where they are counted.
         targets: of parts.
         same: parts whose arithmetic is the same on both sides.
-        blocked: our side keeps maps in blocks of channels.
     """
 
     system: str
@@ -78,7 +78,6 @@ class Bench:
     macs: Mapping[str, float]
     targets: Mapping[str, float]
     same: frozenset[str] = frozenset()
-    blocked: bool = True
 
 
 def benches(systems: tuple[str, ...], size: str, common: Common, folder: Path) -> list[Bench]:
@@ -135,7 +134,7 @@ def _upscale(what: Mapping[str, Any], common: Common, folder: Path) -> list[Benc
 def _denoise(what: Mapping[str, Any], common: Common, folder: Path) -> list[Bench]:
     from restore_cli.jobs import denoise_network
 
-    def bench(network: str, key: str, targets: dict[str, float], blocked: bool) -> Bench:
+    def bench(network: str, key: str, targets: dict[str, float]) -> Bench:
         def run(console: Console) -> ExitStatus:
             from restore_cli.jobs import bench_denoise
 
@@ -147,29 +146,34 @@ def _denoise(what: Mapping[str, Any], common: Common, folder: Path) -> list[Benc
         macs = {"network": flops.per_pixel(*denoise_network.architecture(key, 1))
                 * math.prod(size)}
         return Bench("denoise", network, key, _shown(size), run, macs, targets,
-                     frozenset({"train", "network"}), blocked)
+                     frozenset({"train", "network"}))
 
-    return [bench("field U-Net", "field", {}, True),
-            bench("N2V U-Net", "n2v-unet", {"network": 1.8, "train": 1.2}, False)]
+    return [bench("field U-Net", "field", {}),
+            bench("N2V U-Net", "n2v-unet", {"network": 1.8, "train": 1.2}),
+            bench("REDNet30", "rednet30", {})]
 
 
 def _raw(what: Mapping[str, Any], common: Common, folder: Path) -> list[Bench]:
-    def bench(network: str, key: str, channels: int, targets: dict[str, float]) -> Bench:
+    def bench(network: str, key: str, arch: str, config: dict[str, Any], parts: tuple[str, ...],
+              targets: dict[str, float]) -> Bench:
         def run(console: Console) -> ExitStatus:
             from restore_cli.jobs import bench_raw
 
+            batch, patch = what["patches"]
             return bench_raw.run(bench_raw.RawBenchRequest(
-                size=size, parts=("network", "pipeline"), networks=(key,), **common.options()),
-                console)
+                size=size, parts=parts, networks=(key,), steps=1, batch=batch, patch=patch,
+                **common.options()), console)
 
         size = what["raw"]
-        macs = {"network": flops.per_pixel("led-unet", {"channels": channels})
-                * math.prod(size) / 4}
+        macs = {"network": flops.per_pixel(arch, config) * math.prod(size) / 4}
         return Bench("denoise-raw", network, key, _shown(size), run, macs, targets,
-                     frozenset({"network"}))
+                     frozenset({"train", "network"}))
 
-    return [bench("LED compact U-Net", "compact", 16, {}),
-            bench("LED U-Net", "unet", 32, {"network": 1.8})]
+    whole = ("train", "network", "pipeline")
+    return [bench("LED compact U-Net", "compact", "led-unet", {"channels": 16}, whole, {}),
+            bench("LED U-Net", "unet", "led-unet", {"channels": 32}, whole, {"network": 1.8}),
+            bench("NAFNet", "nafnet", "led-nafnet", {}, ("train", "network"), {}),
+            bench("Restormer", "restormer", "led-restormer", {}, ("network",), {})]
 
 
 def _vsr(what: Mapping[str, Any], common: Common, folder: Path) -> list[Bench]:

@@ -85,7 +85,7 @@ def rows(bench: Bench, records: Sequence[Mapping[str, Any]], blocked: bool) -> l
             continue
         theirs = layout_of(record["torch_format"], bench.key, part) \
             if record.get("torch_seconds") else ""
-        layouts = ("blocked" if blocked and bench.blocked else "NCHW", theirs)
+        layouts = ("blocked" if blocked else "NCHW", theirs)
         facts = {key: value for key, value in record.items()
                  if key not in ("type", "seconds", "torch_seconds", "ratios", "part")}
         made.append(Row(bench, part, record["seconds"], record.get("torch_seconds", []), layouts,
