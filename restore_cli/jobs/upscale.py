@@ -206,6 +206,8 @@ class _Job:
         """The tile, and the folder for the output's pixels where they do not fit in memory."""
         least = geometry.cost(self.model, upscale_plan.SMALLEST_TILE)
         with self.budget.telling():
+            if geometry.radius is None:  # says more than that the smallest tile does not fit
+                geometry.choose(self.model, self.budget.room - image.pixels.nbytes)
             found = files.places(item, image.pixels.nbytes, shape, image.pixels.itemsize, format,
                                  least=least, room=self.budget.room, shared=self.shared,
                                  alone=self.alone)

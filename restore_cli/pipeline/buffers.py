@@ -69,6 +69,8 @@ def header(path: Path) -> Header | None:
             head = file.read(64)
         kind = sniff(head)
         if kind == "PNG":
+            if head[12:16] != b"IHDR":
+                return None
             width, height = (int.from_bytes(head[at:at + 4], "big") for at in (16, 20))
             channels = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}.get(head[25], 4)
             # Decoded in one go, but for palettes, fewer bits, and what is interlaced.
