@@ -205,7 +205,7 @@ class _Job:
     def compute(self, item: Item, opened: Image | Stack) -> Any:
         """Denoises one image or stack."""
         # Among several images, half of what is given is theirs.
-        with self.context.budget.telling(1 if self.context.alone else 2):
+        with self.context.budget.telling(2):
             if isinstance(opened, Image):
                 return self.pictures.compute(item, opened)
             with opened:

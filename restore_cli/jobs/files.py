@@ -260,7 +260,10 @@ def places(item: Item, held: int, shape: tuple[int, ...], itemsize: int, format:
                 f"{units.show(held + least)}, and {units.show(room)} are left", path=item.source,
                 hint="Give more with --memory", short=held + least - room)
     apart = alone or need - least > shared
-    return Places(spill, room - (held + out if apart else shared))
+    left = room - (held + out if apart else shared)
+    if alone:  # the allocator keeps some of what tiles give back
+        left = max(min(left, least), left - room // 4)
+    return Places(spill, left)
 
 
 def _existing_folder(target: Path) -> Path:

@@ -211,8 +211,8 @@ class _Job:
             found = files.places(item, image.pixels.nbytes, shape, image.pixels.itemsize, format,
                                  least=least, room=self.budget.room, shared=self.shared,
                                  alone=self.alone)
-        # Among several images, half of what is given is theirs.
-        with self.budget.telling(1 if self.alone else 2):
+        # Of what is given, images take up to half.
+        with self.budget.telling(2):
             if self.request.tile is None:
                 return geometry.choose(self.model, found.left), found.spill
             return memory.check_tile(self.request.tile, lambda tile: geometry.cost(
