@@ -204,7 +204,7 @@ class _Job:
 
     def compute(self, item: Item, opened: Image | Stack) -> Any:
         """Denoises one image or stack."""
-        # Among several images, half of what is given is theirs.
+        # Of what is given, images take up to half.
         with self.context.budget.telling(2):
             if isinstance(opened, Image):
                 return self.pictures.compute(item, opened)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,26 +185,22 @@ def _settings(request: VsrRequest) -> Settings:
 
 def _one(item: Item, film: Film, report: Report) -> None:
     """Enlarges one film and reports it; failures that concern the whole run pass."""
-    begun = time.perf_counter()
-    report.entered(item, "compute")
-    try:
-        facts = film.run(item)
-    except FATAL:
-        raise
-    except Exception as error:
-        report.failed(item, Failure.of(_shown(error, item), item), time.perf_counter() - begun)
-        return
-    report.done(item, facts, time.perf_counter() - begun)
+    _reported(item, report, lambda: film.run(item))
 
 
 def _part(item: Portion, film: Film, report: Report) -> None:
     """Does what a process has to do for a film that several share, and reports it."""
-    begun, task = time.perf_counter(), json.loads(item.told)
-    report.entered(item, "compute")
+    task = json.loads(item.told)
     sent = Sent(Path(item.target), lambda facts: report.part(item, facts),
                 task.get("again", False))
+    _reported(item, report, lambda: film.part(item, task, sent))
+
+
+def _reported(item: Item, report: Report, work: Callable[[], dict[str, Any]]) -> None:
+    begun = time.perf_counter()
+    report.entered(item, "compute")
     try:
-        facts = film.part(item, task, sent)
+        facts = work()
     except FATAL:
         raise
     except Exception as error:
