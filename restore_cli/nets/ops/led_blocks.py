@@ -16,45 +16,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import jittor as jt
 
 from restore_cli.nets.ops import native
+from restore_cli.nets.ops.library import Library
 
-_SOURCES = ("blocked.cc", "led_layers.cc", "led_blocks.cc")
-
-# `data` holds the place of every named input, -1 where it is missing.
-_READ = """
-  using namespace restore_led;
-  auto at = [&](const char* name) -> const float* {
-    const int place = (int)data[name];
-    return place < 0 ? nullptr : _inputs[place]->ptr<float>();
-  };
-  auto conv = [&](const std::string& name) -> Conv {
-    return {at((name + ".weight").c_str()), at((name + ".bias").c_str()),
-            _inputs[(int)data[name + ".weight"]]->shape[0]};
-  };
-  const Norm norm = {at("norm.weight"), at("norm.bias"), (float)data["eps"]};
-  const Window window = {in0_shape0, in0_shape1, in0_shape2, in0_shape3, (int64_t)data["above"],
-                         (int64_t)data["below"]};
-"""
-_NAF_GATHER = _READ + """
-  naf_gather(window, in0_p, norm, conv("conv"), conv("depthwise"), out0_p, out1_p);
-"""
-_NAF_FINISH = _READ + """
-  naf_finish(window, in0_p, at("gated"), at("total"), data["pixels"], conv("sca"), conv("conv3"),
-             at("beta"), norm, conv("conv4"), conv("conv5"), at("gamma"), out0_p);
-"""
-_RESTORMER_GATHER = _READ + """
-  restormer_gather(window, in0_p, norm, conv("conv"), conv("depthwise"), (int64_t)data["heads"],
-                   out0_p, out1_p, out2_p);
-"""
-_RESTORMER_FINISH = _READ + """
-  restormer_finish(window, in0_p, at("values"), at("products"), at("squares"), at("temperature"),
-                   (int64_t)data["heads"], conv("attention_out"), norm, conv("project_in"),
-                   conv("depthwise"), conv("project_out"), out0_p);
-"""
+LIBRARY = Library("blocked.cc", "led_layers.cc", "led_blocks.cc", "led_gradients.cc",
+                  "naf_train.cc", "led_operators.cc")
 
 Named = Mapping[str, jt.Var | None]
 
@@ -80,7 +49,7 @@ def naf_gather(x: jt.Var, weights: Named, eps: float,
     """
     half = weights["conv.weight"].shape[0] // 2
     shapes = [_map(x, half, halo), (x.shape[0], half)]
-    return tuple(_code(shapes, _NAF_GATHER, x, weights, halo, eps=eps))
+    return tuple(_run("naf_gather", shapes, x, weights, halo, eps=eps))
 
 
 def naf_finish(x: jt.Var, gated: jt.Var, total: jt.Var, pixels: int, weights: Named,
@@ -94,7 +63,7 @@ def naf_finish(x: jt.Var, gated: jt.Var, total: jt.Var, pixels: int, weights: Na
             and "gamma".
     """
     named = {**weights, "gated": gated, "total": total}
-    return _code([tuple(x.shape)], _NAF_FINISH, x, named, (0, 0), eps=eps, pixels=pixels)[0]
+    return _run("naf_finish", [tuple(x.shape)], x, named, (0, 0), eps=eps, pixels=pixels)[0]
 
 
 def restormer_gather(x: jt.Var, weights: Named, heads: int, eps: float,
@@ -113,7 +82,7 @@ def restormer_gather(x: jt.Var, weights: Named, heads: int, eps: float,
     """
     count, channels, wide = x.shape[0], x.shape[1], x.shape[1] // heads
     shapes = [_map(x, channels, halo), (count, heads, wide, wide), (count, 2 * channels)]
-    return tuple(_code(shapes, _RESTORMER_GATHER, x, weights, halo, eps=eps, heads=heads))
+    return tuple(_run("restormer_gather", shapes, x, weights, halo, eps=eps, heads=heads))
 
 
 def restormer_finish(x: jt.Var, values: jt.Var, products: jt.Var, squares: jt.Var, weights: Named,
@@ -128,7 +97,7 @@ def restormer_finish(x: jt.Var, values: jt.Var, products: jt.Var, squares: jt.Va
         halo: see `naf_gather`.
     """
     named = {**weights, "values": values, "products": products, "squares": squares}
-    return _code([_map(x, x.shape[1], halo)], _RESTORMER_FINISH, x, named, halo, eps=eps,
+    return _run("restormer_finish", [_map(x, x.shape[1], halo)], x, named, halo, eps=eps,
                  heads=heads)[0]
 
 
@@ -136,12 +105,9 @@ def _map(x: jt.Var, channels: int, halo: tuple[int, int]) -> tuple[int, ...]:
     return (x.shape[0], channels, x.shape[2] - sum(halo), x.shape[3])
 
 
-def _code(shapes, source: str, x: jt.Var, named: Named, halo: tuple[int, int],
-          **data: Any) -> list[jt.Var]:
-    given = [(name, value) for name, value in named.items() if value is not None]
-    places = {name: -1 for name in named} | {name: 1 + i for i, (name, _) in enumerate(given)}
-    header = "".join(native.source(name) for name in _SOURCES)
-    made = jt.code(list(shapes), ["float32"] * len(shapes), [x, *(value for _, value in given)],
-                   cpu_header="#include <cmath>\n#include <string>\n" + header, cpu_src=source,
-                   data={"above": halo[0], "below": halo[1], **data, **places})
-    return list(made) if isinstance(made, (list, tuple)) else [made]
+def _run(name: str, shapes, x: jt.Var, named: Named, halo: tuple[int, int],
+         **numbers: float) -> list[jt.Var]:
+    given = [(key, value) for key, value in named.items() if value is not None]
+    places = {key: -1 for key in named} | {key: 1 + i for i, (key, _) in enumerate(given)}
+    return LIBRARY.run(name, shapes, [x, *(value for _, value in given)], above=halo[0],
+                       below=halo[1], **numbers, **places)

@@ -205,3 +205,17 @@ static void decode(const Sizes& s, const float* pre, const float* parameters,
 }
 
 }  // namespace restore_liif
+
+// The map of the first layer; all other parameters; numbers; offsets and weights of corners.
+RESTORE_OPERATOR(liif_decoder) {
+  const int32_t* told = call.in(2).integers();
+  const float* real = call.in(3).floats();
+  const int64_t *from = call.in(0).shape, *to = call.out(0).shape;
+  restore_liif::Sizes s;
+  s.count = from[0]; s.height = from[1]; s.width = from[2];
+  s.sides = told[0]; s.depth = told[1]; s.widths = told + 2;
+  s.colours = to[1]; s.rows = to[2]; s.columns = to[3];
+  const int64_t entries = s.sides * (s.rows + s.columns);
+  restore_liif::decode(s, call.in(0).floats(), call.in(1).floats(), told + 2 + s.depth, real,
+                       real + entries, call.out(0).floats(), call.is("half"));
+}

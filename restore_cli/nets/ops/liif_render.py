@@ -12,21 +12,11 @@ from jittor import nn
 
 from restore_cli.nets.liif import grid
 from restore_cli.nets.ops import native, precision
+from restore_cli.nets.ops.library import Library
 
 PANEL = 32  # as in liif_decoder.cc
 PIXELS_PER_CHUNK = 1 << 16
-_SOURCES = ("blocked.cc", "forms.cc", "liif_decoder.cc")
-
-_CALL = """
-  const int32_t* told = in2_p;
-  restore_liif::Sizes s;
-  s.count = in0_shape0; s.height = in0_shape1; s.width = in0_shape2;
-  s.sides = told[0]; s.depth = told[1]; s.widths = told + 2;
-  s.colours = out0_shape1; s.rows = out0_shape2; s.columns = out0_shape3;
-  const int64_t entries = s.sides * (s.rows + s.columns);
-  restore_liif::decode(s, in0_p, in1_p, told + 2 + s.depth, in3_p, in3_p + entries, out0_p,
-                       data["half"] != 0);
-"""
+_LIBRARY = Library("blocked.cc", "forms.cc", "liif_decoder.cc")
 
 
 def render(model, features, size, cell_scale, window):
@@ -96,9 +86,8 @@ def fused(model, features, rows, cols, cell):
         whole, real = native.tables(head, [*corners, *cols])
         shape = (pre.shape[0], linears[-1].weight.shape[0], len(corners[0].index),
                  len(cols[0].index))
-        return jt.code(shape, "float32", [pre, parameters, jt.array(whole), jt.array(real)],
-                       cpu_header="".join(map(native.source, _SOURCES)), cpu_src=_CALL,
-                       data={"half": float(precision.half())})
+        return _LIBRARY.run("liif_decoder", [shape], [pre, parameters, jt.array(whole),
+                                                      jt.array(real)], half=precision.half())[0]
 
     row_bytes = 4 * widths[0] * features.shape[0] * features.shape[3]
     return native.striped(features, rows, row_bytes, weight.shape[-1] // 2, decode)

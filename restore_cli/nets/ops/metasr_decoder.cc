@@ -56,3 +56,14 @@ static void decode(const Sizes& s, const float* maps, const float* parameters,
 }
 
 }  // namespace restore_metasr
+
+// Maps of the hidden units; the first layer's parameters; numbers; offsets.
+RESTORE_OPERATOR(metasr_decoder) {
+  const int32_t* told = call.in(2).integers();
+  const int64_t *from = call.in(0).shape, *to = call.out(0).shape;
+  restore_metasr::Sizes s;
+  s.count = from[0]; s.height = from[1]; s.width = from[2];
+  s.rows = to[2]; s.columns = to[3]; s.hidden = told[0];
+  restore_metasr::decode(s, call.in(0).floats(), call.in(1).floats(), told + 1,
+                         call.in(3).floats(), call.out(0).floats());
+}

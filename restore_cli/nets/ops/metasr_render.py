@@ -16,17 +16,13 @@ from jittor import nn
 from restore_cli.nets.liif import grid
 from restore_cli.nets.liif.grid import Corner
 from restore_cli.nets.ops import native
+from restore_cli.nets.ops.library import Library
 
 # The hidden units' convolutions have 256 channels a colour; so many offsets cost no more.
 PHASES = 256
 PIXELS_PER_CHUNK = 1 << 13
 
-_CALL = """
-  restore_metasr::Sizes s;
-  s.count = in0_shape0; s.height = in0_shape1; s.width = in0_shape2;
-  s.rows = out0_shape2; s.columns = out0_shape3; s.hidden = in2_p[0];
-  restore_metasr::decode(s, in0_p, in1_p, in2_p + 1, in3_p, out0_p);
-"""
+_LIBRARY = Library("metasr_decoder.cc")
 
 
 def render(model, features, size, cell_scale, window):
@@ -89,8 +85,8 @@ def fused(model, features, row, col, ratio):
         maps = native.convolve(part, weight)
         whole, real = native.tables([len(bias)], [corners[0], col])
         shape = (maps.shape[0], 3, len(corners[0].index), len(col.index))
-        return jt.code(shape, "float32", [maps, parameters, jt.array(whole), jt.array(real)],
-                       cpu_header=native.source("metasr_decoder.cc"), cpu_src=_CALL)
+        return _LIBRARY.run("metasr_decoder", [shape], [maps, parameters, jt.array(whole),
+                                                        jt.array(real)])[0]
 
     row_bytes = 4 * weight.shape[0] * features.shape[0] * features.shape[3]
     return native.striped(features, [row], row_bytes, 1, decode)

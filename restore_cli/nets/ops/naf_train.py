@@ -15,29 +15,12 @@ from collections.abc import Mapping
 
 import jittor as jt
 
-from restore_cli.nets.ops import led_blocks, native
+from restore_cli.nets.ops import led_blocks
 
 LAYERS = ("norm1", "conv1", "depthwise", "sca", "conv3", "beta", "norm2", "conv4", "conv5", "gamma")
 NAMES = tuple(name for layer in LAYERS for name in (
     (layer,) if layer in ("beta", "gamma") else (f"{layer}.weight", f"{layer}.bias")))
 """Parameters of a block, in the order of the operator's inputs."""
-
-_SOURCES = ("blocked.cc", "led_layers.cc", "led_blocks.cc", "led_gradients.cc", "naf_train.cc")
-_GRADIENT = """
-  using namespace restore_led;
-  auto at = [&](int i) { return _inputs[4 + i]->ptr<float>(); };
-  auto conv = [&](int i) { return Conv{at(i), at(i + 1), _inputs[4 + i]->shape[0]}; };
-  const float eps = (float)data["eps"];
-  const Block block = {{at(0), at(1), eps}, conv(2), conv(4), conv(6), conv(8), at(10),
-                       {at(11), at(12), eps}, conv(13), conv(15), at(17)};
-  float* to[18];
-  for (int i = 0; i < 18; i++) to[i] = _outputs[1 + i]->ptr<float>();
-  const BlockGradient gradient = {to[0], to[1], to[2], to[3], to[4], to[5], to[6], to[7], to[8],
-                                  to[9], to[10], to[11], to[12], to[13], to[14], to[15], to[16],
-                                  to[17]};
-  const Window window = {in0_shape0, in0_shape1, in0_shape2, in0_shape3, 0, 0};
-  naf_gradient(window, in0_p, in1_p, in2_p, in3_p, block, out0_p, gradient);
-"""
 
 
 def usable() -> bool:
@@ -78,6 +61,4 @@ class _Block(jt.Function):
     def grad(self, dy):
         inputs = [*self._kept, dy.detach(), *self._weights]
         shapes = [tuple(value.shape) for value in (dy, *self._weights)]
-        header = "#include <cmath>\n" + "".join(native.source(name) for name in _SOURCES)
-        return tuple(jt.code(shapes, ["float32"] * len(shapes), inputs, cpu_header=header,
-                             cpu_src=_GRADIENT, data={"eps": self._eps}))
+        return tuple(led_blocks.LIBRARY.run("naf_gradient", shapes, inputs, eps=self._eps))

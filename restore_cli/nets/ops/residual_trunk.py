@@ -15,205 +15,9 @@ from typing import Sequence
 import jittor as jt
 
 from restore_cli.nets.ops import onednn
+from restore_cli.nets.ops.library import Library
 
-_HEADER = r"""
-#include <dnnl.hpp>
-#include <cstring>
-#include <map>
-#include <memory>
-#include <vector>
-namespace {
-using namespace dnnl;
-using dt = memory::data_type;
-using tag = memory::format_tag;
-
-struct TrunkPlan {
-  engine eng{engine::kind::cpu, 0};
-  stream str{eng};
-  memory::dim size;
-  memory::desc blocked, plain, weight_plain, bias_desc;
-  convolution_forward::primitive_desc relu_pd, sum_pd;
-  convolution_forward relu_conv, sum_conv;
-  convolution_backward_data::primitive_desc data_pd;
-  convolution_backward_weights::primitive_desc weights_pd;
-  convolution_backward_data data_conv;
-  convolution_backward_weights weights_conv;
-  memory scratch, diff_packed, a, b;
-
-  TrunkPlan(int n, int c, int h, int w, bool winograd, bool training) {
-    memory::dims dims{n, c, h, w}, wd{c, c, 3, 3};
-    size = (memory::dim)n * c * h * w;
-    auto layout = (int)get_effective_cpu_isa() >= (int)cpu_isa::avx512_core
-        ? tag::nChw16c : tag::nChw8c;
-    blocked = memory::desc(dims, dt::f32, layout);
-    plain = memory::desc(dims, dt::f32, tag::nchw);
-    weight_plain = memory::desc(wd, dt::f32, tag::oihw);
-    bias_desc = memory::desc({c}, dt::f32, tag::x);
-    memory::desc any(wd, dt::f32, tag::any);
-    auto alg = winograd ? algorithm::convolution_winograd : algorithm::convolution_direct;
-    auto kind = training ? prop_kind::forward_training : prop_kind::forward_inference;
-    convolution_forward::desc d(kind, alg, blocked, any, bias_desc, blocked, {1, 1}, {1, 1},
-                                {1, 1});
-    primitive_attr relu, sum, bare;
-    post_ops with_relu, with_sum;
-    with_relu.append_eltwise(1.f, algorithm::eltwise_relu, 0, 0);
-    with_sum.append_sum(1.f);
-    relu.set_post_ops(with_relu);
-    sum.set_post_ops(with_sum);
-    for (auto* attr : {&relu, &sum, &bare}) attr->set_scratchpad_mode(scratchpad_mode::user);
-    relu_pd = convolution_forward::primitive_desc(d, relu, eng);
-    sum_pd = convolution_forward::primitive_desc(d, sum, eng);
-    relu_conv = convolution_forward(relu_pd);
-    sum_conv = convolution_forward(sum_pd);
-    size_t room = std::max(relu_pd.scratchpad_desc().get_size(),
-                           sum_pd.scratchpad_desc().get_size());
-    if (training) {
-      auto direct = algorithm::convolution_direct;
-      convolution_forward::primitive_desc hint(
-          convolution_forward::desc(prop_kind::forward_training, direct, blocked, any, bias_desc,
-                                    blocked, {1, 1}, {1, 1}, {1, 1}), bare, eng);
-      data_pd = convolution_backward_data::primitive_desc(
-          convolution_backward_data::desc(direct, blocked, any, blocked, {1, 1}, {1, 1}, {1, 1}),
-          bare, eng, hint);
-      weights_pd = convolution_backward_weights::primitive_desc(
-          convolution_backward_weights::desc(direct, blocked, any, bias_desc, blocked, {1, 1},
-                                             {1, 1}, {1, 1}), bare, eng, hint);
-      data_conv = convolution_backward_data(data_pd);
-      weights_conv = convolution_backward_weights(weights_pd);
-      room = std::max({room, data_pd.scratchpad_desc().get_size(),
-                       weights_pd.scratchpad_desc().get_size()});
-      diff_packed = memory(weights_pd.diff_weights_desc(), eng);
-    }
-    a = memory(blocked, eng);
-    b = memory(blocked, eng);
-    scratch = memory(memory::desc({(memory::dim)std::max<size_t>(room, 1)}, dt::u8, tag::x), eng);
-  }
-  memory scratch_for(const memory::desc& d) { return memory(d, eng, scratch.get_data_handle()); }
-  memory over(const memory::desc& d, const void* p) { return memory(d, eng, (void*)p); }
-  memory pack(const void* w, const memory::desc& to) {
-    memory from = over(weight_plain, w), packed(to, eng);
-    reorder(from, packed).execute(str, from, packed);
-    return packed;
-  }
-  void reorder_into(memory from, memory to) { reorder(from, to).execute(str, from, to); }
-  void forward(memory src, memory dst, const void* w, const void* bias, bool relu) {
-    auto& pd = relu ? relu_pd : sum_pd;
-    (relu ? relu_conv : sum_conv).execute(str, {
-        {DNNL_ARG_SRC, src}, {DNNL_ARG_WEIGHTS, pack(w, pd.weights_desc())},
-        {DNNL_ARG_BIAS, over(bias_desc, bias)}, {DNNL_ARG_DST, dst},
-        {DNNL_ARG_SCRATCHPAD, scratch_for(pd.scratchpad_desc())}});
-    str.wait();
-  }
-  void backward_data(memory diff_dst, memory diff_src, const void* w) {
-    data_conv.execute(str, {
-        {DNNL_ARG_DIFF_DST, diff_dst}, {DNNL_ARG_WEIGHTS, pack(w, data_pd.weights_desc())},
-        {DNNL_ARG_DIFF_SRC, diff_src},
-        {DNNL_ARG_SCRATCHPAD, scratch_for(data_pd.scratchpad_desc())}});
-    str.wait();
-  }
-  void backward_weights(memory src, memory diff_dst, void* dw, void* db) {
-    weights_conv.execute(str, {
-        {DNNL_ARG_SRC, src}, {DNNL_ARG_DIFF_DST, diff_dst},
-        {DNNL_ARG_DIFF_WEIGHTS, diff_packed}, {DNNL_ARG_DIFF_BIAS, over(bias_desc, db)},
-        {DNNL_ARG_SCRATCHPAD, scratch_for(weights_pd.scratchpad_desc())}});
-    reorder_into(diff_packed, over(weight_plain, dw));
-    str.wait();
-  }
-};
-
-// A run uses one tile shape, so a handful of plans is plenty; their buffers must not pile up.
-std::shared_ptr<TrunkPlan> trunk_plan(int n, int c, int h, int w, bool winograd, bool training) {
-  static std::map<std::vector<int>, std::shared_ptr<TrunkPlan>> plans;
-  std::vector<int> key{n, c, h, w, winograd, training};
-  auto found = plans.find(key);
-  if (found != plans.end()) return found->second;
-  if (plans.size() >= 3) plans.clear();
-  std::shared_ptr<TrunkPlan> made;
-  try {
-    made = std::make_shared<TrunkPlan>(n, c, h, w, winograd, training);
-  } catch (const dnnl::error&) {
-    if (!winograd) throw;
-    made = std::make_shared<TrunkPlan>(n, c, h, w, false, training);
-  }
-  return plans[key] = made;
-}
-}
-"""
-
-_INFERENCE = r"""
-  auto plan = trunk_plan(in0_shape0, in0_shape1, in0_shape2, in0_shape3, data["winograd"] != 0,
-                         false);
-  int blocks = (int)data["blocks"];
-  plan->reorder_into(plan->over(plan->plain, in0_p), plan->a);
-  for (int r = 0; r < blocks; r++) {
-    auto at = [&](int i) { return _inputs[1 + 4 * r + i]->mem_ptr; };
-    plan->forward(plan->a, plan->b, at(0), at(1), true);
-    plan->forward(plan->b, plan->a, at(2), at(3), false);
-  }
-  plan->reorder_into(plan->a, plan->over(plan->plain, out0_p));
-  plan->str.wait();
-"""
-
-# Maps, their weights, the bias.
-_SUM = r"""
-  auto plan = trunk_plan(in0_shape0, in0_shape1, in0_shape2, in0_shape3, data["winograd"] != 0,
-                         false);
-  int maps = (int)data["maps"];
-  auto at = [&](int i) { return _inputs[i]->mem_ptr; };
-  std::vector<float> nothing(in0_shape1, 0.f);
-  std::memset(plan->a.get_data_handle(), 0, plan->size * sizeof(float));
-  for (int i = 0; i < maps; i++) {
-    plan->reorder_into(plan->over(plan->plain, at(i)), plan->b);
-    plan->forward(plan->b, plan->a, at(maps + i), i ? nothing.data() : at(2 * maps), false);
-  }
-  plan->reorder_into(plan->a, plan->over(plan->plain, out0_p));
-  plan->str.wait();
-"""
-
-# Slot 2r of `saved` is block r's input, slot 2r + 1 its hidden activation.
-_FORWARD = r"""
-  auto plan = trunk_plan(in0_shape0, in0_shape1, in0_shape2, in0_shape3, false, true);
-  int blocks = (int)data["blocks"];
-  auto slot = [&](int i) { return plan->over(plan->blocked, out1_p + (size_t)i * plan->size); };
-  plan->reorder_into(plan->over(plan->plain, in0_p), slot(0));
-  for (int r = 0; r < blocks; r++) {
-    auto at = [&](int i) { return _inputs[1 + 4 * r + i]->mem_ptr; };
-    plan->forward(slot(2 * r), slot(2 * r + 1), at(0), at(1), true);
-    memory next = r + 1 < blocks ? slot(2 * r + 2) : plan->a;
-    std::memcpy(next.get_data_handle(), slot(2 * r).get_data_handle(), plan->size * sizeof(float));
-    plan->forward(slot(2 * r + 1), next, at(2), at(3), false);
-  }
-  plan->reorder_into(plan->a, plan->over(plan->plain, out0_p));
-  plan->str.wait();
-"""
-
-_BACKWARD = r"""
-  auto plan = trunk_plan(in0_shape0, in0_shape1, in0_shape2, in0_shape3, false, true);
-  int blocks = (int)data["blocks"];
-  size_t c = in0_shape1, per_weight = c * c * 9;
-  const long count = plan->size;
-  auto slot = [&](int i) { return plan->over(plan->blocked, in1_p + (size_t)i * plan->size); };
-  memory grad = plan->a, hidden = plan->b, change(plan->blocked, plan->eng);
-  float* g = (float*)grad.get_data_handle();
-  float* d = (float*)hidden.get_data_handle();
-  float* e = (float*)change.get_data_handle();
-  plan->reorder_into(plan->over(plan->plain, in0_p), grad);
-  for (int r = blocks - 1; r >= 0; r--) {
-    auto weight = [&](int i) { return _inputs[2 + 2 * r + i]->mem_ptr; };
-    plan->backward_weights(slot(2 * r + 1), grad, out1_p + (2 * r + 1) * per_weight,
-                           out2_p + (2 * r + 1) * c);
-    plan->backward_data(grad, hidden, weight(1));
-    const float* active = (const float*)slot(2 * r + 1).get_data_handle();
-    #pragma omp parallel for simd
-    for (long i = 0; i < count; i++) d[i] = active[i] > 0 ? d[i] : 0;
-    plan->backward_weights(slot(2 * r), hidden, out1_p + 2 * r * per_weight, out2_p + 2 * r * c);
-    plan->backward_data(hidden, change, weight(0));
-    #pragma omp parallel for simd
-    for (long i = 0; i < count; i++) g[i] += e[i];
-  }
-  plan->reorder_into(grad, plan->over(plan->plain, out0_p));
-  plan->str.wait();
-"""
+_LIBRARY = Library("residual_trunk.cc", with_onednn=True)
 
 
 def usable(channels: int) -> bool:
@@ -233,8 +37,8 @@ def trunk(x: jt.Var, weights: Sequence[jt.Var]) -> jt.Var:
     """
     if jt.flags.no_grad:
         winograd = os.environ.get("RESTORE_WINOGRAD") != "0"
-        return _code([x.shape], _INFERENCE, [x, *weights],
-                     {"blocks": len(weights) // 4, "winograd": int(winograd)})[0]
+        return _LIBRARY.run("trunk_infer", [x.shape], [x, *weights], blocks=len(weights) // 4,
+                            winograd=winograd)[0]
     return _Trunk.apply(x, *weights)
 
 
@@ -250,8 +54,8 @@ def convolution_sum(maps: Sequence[jt.Var], weights: Sequence[jt.Var], bias: jt.
         (N, C, H, W).
     """
     winograd = os.environ.get("RESTORE_WINOGRAD") != "0"
-    return _code([maps[0].shape], _SUM, [*maps, *weights, bias],
-                 {"maps": len(maps), "winograd": int(winograd)})[0]
+    return _LIBRARY.run("convolution_sum", [maps[0].shape], [*maps, *weights, bias],
+                        maps=len(maps), winograd=winograd)[0]
 
 
 class _Trunk(jt.Function):
@@ -259,20 +63,13 @@ class _Trunk(jt.Function):
         self._blocks = len(weights) // 4
         self._weights = [w.detach() for w in weights[::2]]
         size = x.shape[0] * x.shape[1] * x.shape[2] * x.shape[3]
-        y, self._saved = _code([x.shape, (2 * self._blocks, size)], _FORWARD, [x, *weights],
-                               {"blocks": self._blocks})
+        y, self._saved = _LIBRARY.run("trunk_forward", [x.shape, (2 * self._blocks, size)],
+                                      [x, *weights], blocks=self._blocks)
         return y
 
     def grad(self, dy):
         c = dy.shape[1]
         shapes = [dy.shape, (2 * self._blocks, c, c, 3, 3), (2 * self._blocks, c)]
-        dx, dw, db = _code(shapes, _BACKWARD, [dy.detach(), self._saved, *self._weights],
-                           {"blocks": self._blocks})
+        dx, dw, db = _LIBRARY.run("trunk_backward", shapes, [dy.detach(), self._saved,
+                                                             *self._weights], blocks=self._blocks)
         return (dx, *[part[i] for i in range(2 * self._blocks) for part in (dw, db)])
-
-
-def _code(shapes, source: str, inputs, data) -> list[jt.Var]:
-    with jt.flag_scope(compile_options=onednn.compile_options()):
-        made = jt.code(list(shapes), ["float32"] * len(shapes), inputs, cpu_header=_HEADER,
-                       cpu_src=source, data=data)
-    return list(made) if isinstance(made, (list, tuple)) else [made]

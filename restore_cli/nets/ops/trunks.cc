@@ -248,3 +248,29 @@ static void dense(const Images& images, const std::vector<Given>& given, int64_t
 }
 
 }  // namespace restore_trunks
+
+static restore_trunks::Images images_of(const restore::Call& call) {
+  const int64_t* shape = call.in(0).shape;
+  return {call.in(0).floats(), shape[0], shape[1], shape[2], shape[3], call.out(0).shape[1],
+          call.is("half")};
+}
+
+// The images, then weight and bias of each layer.
+static std::vector<restore_trunks::Given> layers_of(const restore::Call& call) {
+  std::vector<restore_trunks::Given> layers;
+  for (size_t i = 1; i < call.inputs.size(); i += 2)
+    layers.push_back({call.in(i).floats(), call.in(i + 1).floats(), call.in(i).shape[0],
+                      call.in(i).shape[1]});
+  return layers;
+}
+
+RESTORE_OPERATOR(residual_trunk) {
+  restore_trunks::residual(images_of(call), layers_of(call), call.integer("blocks"),
+                           call.is("bare"), call.is("attention"), (float)call.number("factor"),
+                           call.out(0).floats());
+}
+
+RESTORE_OPERATOR(dense_trunk) {
+  restore_trunks::dense(images_of(call), layers_of(call), call.integer("blocks"),
+                        call.integer("depth"), call.out(0).floats());
+}

@@ -12,24 +12,10 @@ from collections.abc import Sequence
 import jittor as jt
 
 from restore_cli.nets.ops import chain, precision
+from restore_cli.nets.ops.library import Library
 
-_SOURCES = ("trunks.cc",)
+_LIBRARY = Library("blocked.cc", "forms.cc", "products.cc", "winograd.cc", "chain.cc", "trunks.cc")
 _MOST_LAYERS = 499  # an operator of Jittor takes up to 999 arrays
-_READ = """
-  std::vector<restore_trunks::Given> layers;
-  for (size_t i = 1; i < _inputs.size(); i += 2)
-    layers.push_back({_inputs[i]->ptr<float>(), _inputs[i + 1]->ptr<float>(),
-                      _inputs[i]->shape[0], _inputs[i]->shape[1]});
-  const restore_trunks::Images images{in0_p, in0_shape0, in0_shape1, in0_shape2, in0_shape3,
-                                      out0_shape1, data["half"] != 0};
-"""
-_RESIDUAL = _READ + """
-  restore_trunks::residual(images, layers, (int64_t)data["blocks"], data["bare"] != 0,
-                           data["attention"] != 0, (float)data["factor"], out0_p);
-"""
-_DENSE = _READ + """
-  restore_trunks::dense(images, layers, (int64_t)data["blocks"], (int64_t)data["depth"], out0_p);
-"""
 
 
 def usable(layers: Sequence[jt.nn.Conv]) -> bool:
@@ -58,7 +44,7 @@ def residual(x: jt.Var, layers: Sequence[jt.nn.Conv], blocks: int, bare: bool = 
     Returns:
         (N, features, H, W).
     """
-    return _run(_RESIDUAL, x, layers, blocks=blocks, bare=int(bare), attention=int(attention),
+    return _run("residual_trunk", x, layers, blocks=blocks, bare=bare, attention=attention,
                 factor=factor)
 
 
@@ -75,11 +61,10 @@ def dense(x: jt.Var, layers: Sequence[jt.nn.Conv], blocks: int, depth: int) -> j
     Returns:
         (N, features, H, W).
     """
-    return _run(_DENSE, x, layers, blocks=blocks, depth=depth)
+    return _run("dense_trunk", x, layers, blocks=blocks, depth=depth)
 
 
-def _run(source: str, x: jt.Var, layers: Sequence[jt.nn.Conv], **data: float) -> jt.Var:
+def _run(name: str, x: jt.Var, layers: Sequence[jt.nn.Conv], **data: float) -> jt.Var:
     parameters = [part for layer in layers for part in (layer.weight, layer.bias)]
     shape = (x.shape[0], layers[0].weight.shape[0], *x.shape[2:])
-    return chain.code(shape, source, [x, *parameters], _SOURCES, half=precision.half(),
-                      **data)
+    return _LIBRARY.run(name, [shape], [x, *parameters], half=precision.half(), **data)[0]
