@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import multiprocessing
 import os
-import signal
 import sys
 import warnings
 from types import ModuleType
 
-from restore_cli.runtime import core_headers, guard
+from restore_cli.runtime import core_build, guard
 from restore_cli.runtime.environment import Plan
 
 
@@ -27,9 +26,9 @@ def load(plan: Plan, *, compilers: int = 0) -> ModuleType:
     """
     os.environ.update(plan.lasting)
     with guard.undisturbed(plan.environment):
-        if compilers:
-            _compile_in(compilers, plan.base)
-        import jittor
+        with core_build.hastened(compilers, plan.base, plan.wrapper) if compilers \
+                else contextlib.nullcontext():
+            import jittor
     flags = jittor.flags
     if plan.wrapper:
         flags.python_path = plan.wrapper
@@ -59,42 +58,6 @@ def set_threads(threads: int) -> None:
         except (OSError, AttributeError, TypeError):
             continue
         return
-
-
-def _compile_in(processes: int, base: str) -> None:
-    """Lets Jittor compile its core in `processes` processes, headers precompiled in `base`.
-
-    Its own pool is as large as the memory divided by 3 GB, whatever the number of processors,
-    and stays for the life of the program.
-    """
-    import jittor_utils
-
-    def run_commands(commands, cache_path, jittor_path, msg=""):
-        tasks = [(command, cache_path, jittor_path) for command in commands]
-        process = multiprocessing.current_process()
-        # The pool's own kind of process may not have children otherwise.
-        daemon, process._config["daemon"] = process._config.get("daemon"), False
-        try:
-            # Before the processes start, which inherit what it sets.
-            with core_headers.precompiled(commands, base), \
-                    multiprocessing.Pool(processes, _ignore_interrupts) as pool:
-                for _ in pool.imap_unordered(_compile, tasks):
-                    pass
-        finally:
-            process._config["daemon"] = daemon
-
-    jittor_utils.run_cmds = run_commands
-
-
-def _compile(task: tuple[str, str, str]) -> bool:
-    import jittor_utils
-
-    return jittor_utils.do_compile(task)
-
-
-def _ignore_interrupts() -> None:
-    # Ctrl-C reaches every process of the terminal; the one that waits for the pool ends it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _keep_memory() -> None:

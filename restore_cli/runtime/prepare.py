@@ -118,7 +118,7 @@ def _show(child: subprocess.Popen, plan: Plan, console: Console | None) -> None:
 
 
 def _minutes(plan: Plan) -> str:
-    seconds = 190 / max(1, min(plan.cores, 8))
+    seconds = 115 / max(1, min(plan.cores, 8))
     return "a minute" if seconds < 80 else f"{seconds / 60:.0f} minutes"
 
 
