@@ -1,10 +1,11 @@
 """Networks of 3x3 convolutions, told step by step, as one CPU operator each, with gradients.
 
 REDNet and N2V_Unet are made of ordinary, strided and transposed 3x3 convolutions. All become
-ordinary ones here: a transposed convolution of stride 1 is one with turned weights; one of stride
-2 is one with four times the outputs, a quarter for each pixel of a square of 2x2; a convolution of
-stride 2 is one of the image's squares. They use Winograd's algorithm F(4x4, 3x3) (Lavin and Gray,
-CVPR 2016), and maps stay in one blocked layout from the first to the last, forward and backward.
+ordinary ones here: a transposed convolution of stride 1 is one with turned weights; the last one,
+of stride 2, is one with four times the outputs, a quarter for each pixel of a square of 2x2; a
+convolution of stride 2 is one of the image's squares. They use Winograd's algorithm F(4x4, 3x3)
+(Lavin and Gray, CVPR 2016), other transposed ones of stride 2 its F(4, 2) (see doubling.cc), and
+maps stay in one blocked layout from the first to the last, forward and backward.
 Results differ from direct convolution by about 1e-6 of their scale; they are the same to the last
 bit for the same inputs, processor and number of threads.
 """
@@ -16,38 +17,15 @@ from collections.abc import Sequence
 import jittor as jt
 import numpy as np
 
-from restore_cli.nets.ops import native, precision, unet_operator
+from restore_cli.nets.ops import precision, unet_operator
+from restore_cli.nets.ops.library import Library
 
 GROUP = 16  # as in graph.cc: channels are padded to multiples of it
 _MARGIN = 32
-_KINDS = ("convolve", "pool", "add", "shuffle")
+_KINDS = ("convolve", "pool", "add", "double")
 
-_READ = """
-  using namespace restore_graph;
-  const float slopes[] = {1, 0, (float)data["slope"]};
-  auto parameters_from = [&](int first) {
-    std::vector<const float*> found;
-    for (size_t i = first; i < _inputs.size(); i++) found.push_back(_inputs[i]->ptr<float>());
-    return found;
-  };
-"""
-_INFER = _READ + """
-  const Graph graph(in0_p, in1_p, slopes, in2_shape0, in2_shape2, in2_shape3);
-  infer(graph, parameters_from(3), in2_p, out0_p, data["half"] != 0);
-"""
-_FORWARD = _READ + """
-  const Graph graph(in0_p, in1_p, slopes, in2_shape0, in2_shape2, in2_shape3);
-  train_forward(graph, parameters_from(3), in2_p, out0_p, out1_p, out1_shape0);
-"""
-_BACKWARD = _READ + """
-  const Graph graph(in0_p, in1_p, slopes, out0_shape0, out0_shape2, out0_shape3);
-  std::vector<float*> grads;
-  for (size_t i = 1; i < _outputs.size(); i++) {
-    grads.push_back(_outputs[i]->ptr<float>());
-    std::memset(grads.back(), 0, _outputs[i]->size);
-  }
-  train_backward(graph, parameters_from(4), in2_p, in3_p, out0_p, grads);
-"""
+_LIBRARY = Library("blocked.cc", "forms.cc", "products.cc", "winograd.cc", "unet_layers.cc",
+                   "doubling.cc", "weight_sums.cc", "graph.cc", "graph_passes.cc")
 
 available = unet_operator.available
 
@@ -106,13 +84,14 @@ class Graph:
 
     def doubled(self, one: int, layer: int, shape: Sequence[int]) -> int:
         """A transposed convolution of stride 2, padding 1 and output padding 1: twice the sides."""
-        room = padded(shape[1])
-        squares = self._squares(one, layer, shape, room)
-        return self._step("shuffle", -1, [squares], room, self._maps[one][1] - 1, 0)
+        weight = _numbers(shape).transpose(1, 0, 2, 3)
+        return self._layer([one], layer, _padded(weight, 1), np.arange(1, shape[1] + 1), shape[1],
+                           "none", doubles=True)
 
     def end_doubled(self, one: int, layer: int, shape: Sequence[int]) -> None:
         """As `doubled`, for the network's output."""
-        self._squares(one, layer, shape, shape[1])
+        weight, bias = _to_squares(shape)
+        self._layer([one], layer, _padded(weight, 1), bias, 4 * shape[1], "none")
         self._end = (2, shape[1])
 
     def end(self, channels: int) -> None:
@@ -138,8 +117,8 @@ class Graph:
             (N, outputs, H, W).
         """
         if jt.flags.no_grad:
-            return self._code([self._output(x.shape)], _INFER, [x, *parameters],
-                              precision.half())[0]
+            return self._operator("infer", [self._output(x.shape)], [x, *parameters],
+                                  precision.half())[0]
         return _Differentiable(self)(x, *parameters)
 
     def saved_floats(self, count: int, height: int, width: int) -> int:
@@ -148,32 +127,18 @@ class Graph:
             padded(channels) * unet_operator.framed(height >> shift, width >> shift)
             for channels, shift in self._maps)
 
-    def _squares(self, one: int, layer: int, shape: Sequence[int], room: int) -> int:
-        """Output (row, column) of a square: channels from ``(2 * row + column) * room`` on."""
-        given, (inputs, outputs) = _numbers(shape), shape[:2]
-        weight = np.zeros((4 * room, inputs, 3, 3), np.int64)
-        bias = np.zeros(4 * room, np.int64)
-        for row in range(2):
-            for column in range(2):
-                start = (2 * row + column) * room
-                bias[start:start + outputs] = np.arange(1, outputs + 1)
-                # The pixel on this side takes the kernel's middle; one between two pixels its ends.
-                for y, down in ((1, 1),) if row == 0 else ((1, 2), (2, 0)):
-                    for x, across in ((1, 1),) if column == 0 else ((1, 2), (2, 0)):
-                        weight[start:start + outputs, :, y, x] = given[:, :, down, across].T
-        return self._layer([one], layer, _padded(weight, 1), bias, 4 * room, "none")
-
     def _layer(self, maps: Sequence[int], layer: int, weight: np.ndarray, bias: np.ndarray,
-               channels: int, activation: str) -> int:
-        key = (layer, weight.shape)
+               channels: int, activation: str, doubles: bool = False) -> int:
+        key = (layer, weight.shape, doubles)
         if key not in self._known:
             self._known[key] = len(self._layers)
             weight = _padded(weight, 0)
-            self._layers.append((*weight.shape[:2], 2 * layer, 2 * layer + 1))
+            self._layers.append((*weight.shape[:2], 2 * layer, 2 * layer + 1, doubles))
             self._index += [weight.ravel() - 1, _padded(bias, 0) - 1]
         number = ("none", "relu", "leaky").index(activation)
-        return self._step("convolve", self._known[key], maps, channels, self._maps[maps[0]][1],
-                          number)
+        kind = "double" if doubles else "convolve"
+        return self._step(kind, self._known[key], maps, channels,
+                          self._maps[maps[0]][1] - doubles, number)
 
     def _step(self, kind: str, layer: int, maps: Sequence[int], channels: int, shift: int,
               slope: int) -> int:
@@ -185,7 +150,8 @@ class Graph:
     def _output(self, shape: Sequence[int]) -> tuple[int, ...]:
         return (shape[0], self._end[1], *shape[2:])
 
-    def _code(self, shapes, source: str, inputs, half: bool = False) -> list[jt.Var]:
+    def _operator(self, name: str, shapes: Sequence[Sequence[int]], inputs: Sequence[jt.Var],
+                  half: bool = False) -> list[jt.Var]:
         if self._arrays is None:
             head = [len(self._maps), len(self._steps), len(self._layers), self._factor,
                     self.channels, *self._end]
@@ -193,12 +159,8 @@ class Graph:
             numbers = np.concatenate([head, *rows, *self._steps, *self._layers])
             self._arrays = tuple(jt.array(part.astype(np.int32)).stop_grad()
                                  for part in (numbers, np.concatenate(self._index)))
-        # What follows the U-Nets' own last file are these networks' steps.
-        names = (*unet_operator._SOURCES[:-1], "graph.cc")
-        made = jt.code(list(shapes), ["float32"] * len(shapes), [*self._arrays, *inputs],
-                       cpu_header="".join(native.source(name) for name in names),
-                       cpu_src=source, data={"slope": self.slope, "half": float(half)})
-        return list(made) if isinstance(made, (list, tuple)) else [made]
+        return _LIBRARY.run(f"graph_{name}", shapes, [*self._arrays, *inputs], slope=self.slope,
+                            half=half)
 
 
 class _Differentiable(jt.Function):
@@ -210,13 +172,16 @@ class _Differentiable(jt.Function):
         self._shape, self._weights = tuple(x.shape), [one.detach() for one in parameters]
         count, _, *sides = self._shape
         shapes = [self._graph._output(self._shape), (self._graph.saved_floats(count, *sides),)]
-        y, self._saved = self._graph._code(shapes, _FORWARD, [x, *parameters])
+        y, self._saved = self._graph._operator("forward", shapes, [x, *parameters])
         return y
 
     def grad(self, dy):
-        shapes = [self._shape, *(tuple(one.shape) for one in self._weights)]
-        return tuple(self._graph._code(shapes, _BACKWARD, [self._saved, dy.detach(),
-                                                           *self._weights]))
+        inputs = [self._saved, dy.detach(), *self._weights]
+        shapes = [tuple(one.shape) for one in self._weights]
+        grads = self._graph._operator("gradients", shapes, inputs)
+        # An operator of its own: it never runs where nobody asks for this gradient.
+        dx = self._graph._operator("input_gradient", [self._shape], inputs)[0]
+        return (dx, *grads)
 
 
 def _numbers(shape: Sequence[int]) -> np.ndarray:
@@ -228,6 +193,23 @@ def _padded(values: np.ndarray, axis: int) -> np.ndarray:
     room = [(0, 0)] * values.ndim
     room[axis] = (0, padded(values.shape[axis]) - values.shape[axis])
     return np.pad(values, room)
+
+
+def _to_squares(shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """A transposed convolution of stride 2 as one to squares; the places of weights and biases.
+
+    Output (row, column) of a square: channels from ``(2 * row + column) * outputs`` on.
+    """
+    given, (inputs, outputs) = _numbers(shape), shape[:2]
+    weight = np.zeros((4 * outputs, inputs, 3, 3), np.int64)
+    for row in range(2):
+        for column in range(2):
+            start = (2 * row + column) * outputs
+            # The pixel on this side takes the kernel's middle; one between two pixels its ends.
+            for y, down in ((1, 1),) if row == 0 else ((1, 2), (2, 0)):
+                for x, across in ((1, 1),) if column == 0 else ((1, 2), (2, 0)):
+                    weight[start:start + outputs, :, y, x] = given[:, :, down, across].T
+    return weight, np.tile(np.arange(1, outputs + 1), 4)
 
 
 def _of_squares(weight: np.ndarray) -> np.ndarray:

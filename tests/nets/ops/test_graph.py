@@ -58,19 +58,57 @@ def test_gradients_equal_plain(engine, name, config, size):
 
 @pytest.mark.parametrize("name,config,size", CASES[4:])
 def test_gradients_of_many_activations_equal_plain(engine, name, config, size):
-    """Of a million activations some are so near 0 that rounding decides about their gradients."""
+    """Of a million activations some are so near 0 that rounding decides about their gradients.
+
+    One of those of a deep level, which has few pixels, makes a hundredth of them.
+    """
     plain, fused, *values = _case(name, config, size)
     results = [fused_checks.gradients(form, *values) for form in (plain, fused)]
     fused_checks.close(results[1][0], results[0][0])
     for expected, got in zip(*results, strict=True):
         assert got.shape == expected.shape
         assert 0 < np.linalg.norm(expected)
-        assert np.linalg.norm(got - expected) < 3e-3 * np.linalg.norm(expected)
+        assert np.linalg.norm(got - expected) < 3e-2 * np.linalg.norm(expected)
 
 
-def test_gradients_without_activations_near_0_equal_plain(engine):
+@pytest.mark.parametrize("config,size", [({}, (1, 32, 32)),
+                                         ({"in_channels": 3, "out_channels": 3}, (2, 32, 64))])
+def test_gradients_without_activations_near_0_equal_plain(engine, config, size):
     """Nothing is below 0 where image and weights are not."""
-    fused_checks.gradients_equal_plain(_case("n2v-unet", {}, (1, 32, 32), positive=True))
+    fused_checks.gradients_equal_plain(_case("n2v-unet", config, size, positive=True))
+
+
+@pytest.mark.parametrize("size", [(2, 2, 2), (1, 10, 14), (3, 6, 18), (1, 24, 40)])
+def test_doubling_at_all_borders_equals_plain(engine, size):
+    """Sides of 1 to 20 before the transposed convolution: whole tiles of 4, and parts of one."""
+    import jittor as jt
+    from jittor import nn
+
+    from restore_cli.nets.n2v.layers import max_pool
+    from restore_cli.nets.ops import graph
+
+    if not graph.available():
+        pytest.skip("the operator cannot run here")
+    rng = np.random.default_rng(3)
+    shapes = [(20, 2, 3, 3), (20, 20, 3, 3), (1, 22, 3, 3)]
+    parameters = [jt.array(rng.standard_normal(shape).astype(np.float32))
+                  for weight in shapes for shape in (weight, weight[:1])]
+    told = graph.Graph(2)
+    small = told.pool(told.convolve([0], 0, shapes[0], "none"))
+    told.convolve([told.doubled(small, 1, shapes[1]), 0], 2, shapes[2], "none")
+    told.end(1)
+
+    def plain(x, parameters):
+        w0, b0, w1, b1, w2, b2 = parameters
+        small = max_pool(nn.conv2d(x, w0, b0, padding=1))
+        up = nn.conv_transpose2d(small, w1, b1, stride=2, padding=1, output_padding=1)
+        return nn.conv2d(jt.concat([up, x], dim=1), w2, b2, padding=1)
+
+    x, probe = (jt.array(rng.standard_normal((size[0], channels, *size[1:])).astype(np.float32))
+                for channels in (2, 1))
+    case = plain, told.run, x, parameters, probe
+    fused_checks.inference_equals_plain(case)
+    fused_checks.gradients_equal_plain(case)
 
 
 @pytest.mark.parametrize("name,config,size", CASES[1:5:3])

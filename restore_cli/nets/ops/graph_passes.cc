@@ -1,0 +1,279 @@
+// Networks of 3x3 convolutions told by a list of steps: their passes, forward and backward. To be
+// read after graph.cc, doubling.cc and weight_sums.cc.
+
+namespace restore_graph {
+
+static restore_blocked::Pool pool;
+
+// What a pass works in.
+struct Work {
+  const Graph& g;
+  const std::vector<const float*>& parameters;
+  bool half = false;  // products in bfloat16
+  bool to_input = false, to_parameters = false;  // what a backward pass is for
+  int threads = available_threads();
+  float* scratch = nullptr;
+  std::vector<float*> weights, biases, sums;
+  std::vector<bool> begun;  // layers whose sums are
+
+  // Takes `more` floats beside its own; returns them.
+  float* begin(int64_t more) {
+    const bool backward = to_input || to_parameters;
+    int64_t working = 0, kept = 0, widest = 0;
+    for (const Layer& layer : g.layers) {
+      const int64_t in = layer.in(), out = layer.out(), size = weights_size(in, out);
+      const int64_t points = layer.doubles ? DOUBLED_POINTS : POINTS;
+      const auto share = layer.doubles ? doubled_scratch_size(in, out)
+                                       : std::max(scratch_size(in, out, false),
+                                                  scratch_size(out, in, false));
+      working = std::max(working, threads * share);
+      kept += size + Pool::rounded(layer.outputs);
+      if (!to_parameters) continue;
+      working = std::max(working, batch_size(points, in, out, threads));
+      if (layer.uses > 1) kept += size;
+      else widest = std::max(widest, size);
+    }
+    pool.reserve(Pool::rounded(more) + kept + widest + working);
+    float *made = pool.take(more), *shared = pool.take(widest);
+    for (const Layer& layer : g.layers) {
+      const int64_t size = weights_size(layer.in(), layer.out());
+      weights.push_back(pool.take(size));
+      if (backward) transform<Single>(layer, true, weights.back());
+      else with_form(half, [&](auto form) {
+        transform<decltype(form)>(layer, false, weights.back());
+      });
+      biases.push_back(pool.take(layer.outputs));
+      for (int64_t i = 0; i < layer.outputs; i++) {
+        const int32_t place = layer.index[layer.size() + i];
+        biases.back()[i] = place < 0 ? 0 : parameters[layer.bias][place];
+      }
+      if (to_parameters) sums.push_back(layer.uses > 1 ? pool.take(size) : shared);
+    }
+    begun.resize(g.layers.size());
+    scratch = pool.take(working);
+    return made;
+  }
+
+  // Blocks of a layer's inputs whose gradients are wanted: all but the image's.
+  int64_t wanted(const Layer& layer) const {
+    const Step& s = g.steps[layer.first_use];
+    if (to_input || (s.in[0] != 0 && s.in[s.ins - 1] != 0)) return layer.in();
+    return s.ins > 1 ? g.map(s.in[0]).blocks : 0;
+  }
+
+  // Weights as `transform_weights` makes them.
+  template <class Form>
+  void transform(const Layer& layer, bool backward, float* to) const {
+    const int64_t from_blocks = backward ? layer.out() : layer.in();
+    const int64_t to_blocks = backward ? wanted(layer) : layer.out();
+    const int64_t step = from_blocks * to_blocks * Form::WORDS * LANES;
+    const float* given = parameters[layer.weight];
+#pragma omp parallel for schedule(static)
+    for (int64_t word = 0; word < from_blocks * Form::WORDS; word++)
+      for (int64_t block = 0; block < to_blocks; block++) {
+        Vector u[Form::DEPTH][6][6];
+        for (int k = 0; k < Form::DEPTH; k++) {
+          Vector g[3][3];
+          for (int lane = 0; lane < LANES; lane++) {
+            const int64_t one = word * Form::DEPTH + k, other = block * LANES + lane;
+            const int32_t* place =
+                layer.index + 9 * (backward ? one * layer.inputs + other
+                                            : other * layer.inputs + one);
+            for (int tap = 0; tap < 9; tap++) {
+              const int32_t from = place[backward ? 8 - tap : tap];
+              g[tap / 3][tap % 3][lane] = from < 0 ? 0 : given[from];
+            }
+          }
+          if (layer.doubles) both_ways<3, 6, spread_doubled_weight>(g, u[k]);
+          else both_ways<3, 6, spread_weight>(g, u[k]);
+        }
+        float* place = to + weight_place(from_blocks, to_blocks, block, word, Form::WORDS);
+        for (int p = 0; p < POINTS; p++) {
+          Vector both[Form::DEPTH];
+          for (int k = 0; k < Form::DEPTH; k++) both[k] = u[k][p / 6][p % 6];
+          Form::put_weights(place + p * step, both);
+        }
+      }
+  }
+
+  void forward(const float* x, const std::vector<Map>& maps, float* y) {
+    fill(x, g.in_channels, g.in_factor, nullptr, 1, maps[0]);
+    for (const Step& s : g.steps) {
+      const Map& out = maps[s.out];
+      const Map in[2] = {maps[s.in[0]], maps[s.in[1]]};
+      out.clear_frame();
+      if (s.kind == CONVOLVE) {
+        convolve(in, s.ins, weights[s.layer], biases[s.layer], s.slope, &out, 1, nullptr, scratch,
+                 threads, nullptr, half);
+      } else if (s.kind == POOL) {
+        restore_unet::max_pool(in[0], out);
+      } else if (s.kind == DOUBLE) {
+        doubled_convolve(in[0], weights[s.layer], biases[s.layer], out, scratch, threads, half);
+      } else {
+        for_rows(out, [&](int64_t n, int64_t block, int64_t y) {
+          for (int64_t x = 0; x < out.width; x++)
+            store(out.at(n, block, y, x),
+                  load(in[0].at(n, block, y, x)) + load(in[1].at(n, block, y, x)));
+        });
+      }
+    }
+    spill(maps[g.last()], g.out_channels, g.out_factor, y);
+  }
+
+  // The gradient of a map is kept as it is before the map's activation; whoever makes a part of it
+  // takes that through the activation, and adds it to the parts that are there.
+  void backward(const std::vector<Map>& maps, const std::vector<Map>& grads, const float* y_grad,
+                const std::vector<float*>& parameter_grads) {
+    std::vector<bool> there(maps.size(), false);
+    const float slope = g.places[g.last()].slope;
+    fill(y_grad, g.out_channels, g.out_factor, slope == 1 ? nullptr : &maps[g.last()], slope,
+         grads[g.last()]);
+    for (int i = (int)g.steps.size() - 1; i >= 0; i--) {
+      const Step& s = g.steps[i];
+      const Map in[2] = {maps[s.in[0]], maps[s.in[1]]}, to[2] = {grads[s.in[0]], grads[s.in[1]]};
+      const Map& grad = grads[s.out];
+      const float own = g.places[s.in[0]].slope;
+      const bool known = there[s.in[0]];
+      for (int k = 0; k < s.ins; k++)
+        if (!there[s.in[k]]) to[k].clear_frame();
+      if (s.layer >= 0 && to_parameters) layer_gradient(i, in, grad, parameter_grads);
+      if (s.kind == CONVOLVE) {
+        if (s.ins > 1 && (known || there[s.in[1]] || own != 1 || g.places[s.in[1]].slope != 1))
+          throw std::logic_error("joined maps have one use and no activation");
+        const int64_t blocks = wanted(g.layers[s.layer]);
+        const int outs = blocks == g.layers[s.layer].in() ? s.ins : 1;
+        if (blocks)
+          convolve(&grad, 1, weights[s.layer], nullptr, own, to, outs, own == 1 ? nullptr : in,
+                   scratch, threads, known ? to : nullptr);
+      } else if (s.kind == POOL) {
+        if (!known) std::memset(to[0].data, 0, to[0].size() * sizeof(float));
+        restore_unet::max_pool_gradient(in[0], grad, to[0], own);
+      } else if (s.kind == DOUBLE) {
+        doubled_gradient(grad, weights[s.layer], in[0], own, known ? to : nullptr, to[0], scratch,
+                         threads);
+      } else {
+        for (int k = 0; k < 2; k++) {
+          const float slope = g.places[s.in[k]].slope;
+          const bool add = there[s.in[k]];
+          for_rows(grad, [&](int64_t n, int64_t block, int64_t y) {
+            for (int64_t x = 0; x < grad.width; x++) {
+              float* place = to[k].at(n, block, y, x);
+              const Vector value = rectify_gradient(load(in[k].at(n, block, y, x)),
+                                                    load(grad.at(n, block, y, x)), slope);
+              store(place, add ? load(place) + value : value);
+            }
+          });
+        }
+      }
+      for (int k = 0; k < s.ins; k++) there[s.in[k]] = true;
+    }
+  }
+
+  // Adds what comes from step `number`; after the last one of a layer, tells the parameters.
+  void layer_gradient(int number, const Map* in, const Map& grad,
+                      const std::vector<float*>& parameter_grads) {
+    const Step& s = g.steps[number];
+    const Layer& layer = g.layers[s.layer];
+    float *sum = sums[s.layer], *bias = biases[s.layer];
+    const bool fresh = !begun[s.layer];
+    begun[s.layer] = true;
+    if (layer.doubles)
+      add_weight_gradient<Doubled>(in, s.ins, grad, fresh, sum, bias, scratch, threads);
+    else
+      add_weight_gradient<Plain>(in, s.ins, grad, fresh, sum, bias, scratch, threads);
+    if (number != layer.first_use) return;
+    float *weight = parameter_grads[layer.weight], *offset = parameter_grads[layer.bias];
+    auto put = [&](int64_t output, int64_t input, int tap, float value) {
+      const int32_t place = layer.index[(output * layer.inputs + input) * 9 + tap];
+      if (place >= 0) weight[place] += value;
+    };
+    if (layer.doubles) put_weight_gradient<Doubled>(sum, layer.inputs, layer.outputs, put);
+    else put_weight_gradient<Plain>(sum, layer.inputs, layer.outputs, put);
+    for (int64_t i = 0; i < layer.outputs; i++) {
+      const int32_t place = layer.index[layer.size() + i];
+      if (place >= 0) offset[place] += bias[i];
+    }
+  }
+};
+
+static void infer(const Graph& g, const std::vector<const float*>& parameters, const float* x,
+                  float* y, bool half) {
+  std::vector<Map> maps;
+  Work work{g, parameters, half};
+  lay_out(g, PASSING, work.begin(lay_out(g, PASSING, nullptr, maps)), maps);
+  work.forward(x, maps, y);
+}
+
+// saved: MARGIN, then all maps. The distance to the cache line where they begin is noted in front.
+static void train_forward(const Graph& g, const std::vector<const float*>& parameters,
+                          const float* x, float* y, float* saved, int64_t saved_size) {
+  std::vector<Map> maps;
+  int64_t distance = 1;
+  while ((uintptr_t)(saved + distance) % 64) distance++;
+  saved[0] = (float)distance;
+  if (lay_out(g, KEPT, saved + distance, maps) + MARGIN != saved_size)
+    throw std::logic_error("a buffer of the wrong size");
+  Work work{g, parameters};
+  work.begin(0);
+  work.forward(x, maps, y);
+}
+
+// Either the gradient of the image, or those of the parameters.
+static void train_backward(const Graph& g, const std::vector<const float*>& parameters,
+                           const float* saved, const float* y_grad, float* x_grad,
+                           const std::vector<float*>& parameter_grads) {
+  std::vector<Map> maps, grads;
+  lay_out(g, KEPT, (float*)saved + (int64_t)saved[0], maps);
+  Work work{g, parameters, false, x_grad != nullptr, x_grad == nullptr};
+  lay_out(g, GRADIENTS, work.begin(lay_out(g, GRADIENTS, nullptr, grads)), grads);
+  work.backward(maps, grads, y_grad, parameter_grads);
+  if (x_grad) spill(grads[0], g.in_channels, g.in_factor, x_grad);
+}
+
+}  // namespace restore_graph
+
+namespace {
+
+restore_graph::Graph graph_of(const restore::Call& call, const restore::Array& image) {
+  const float slopes[] = {1, 0, (float)call.number("slope")};
+  return {call.in(0).integers(), call.in(1).integers(), slopes, image.shape[0], image.shape[2],
+          image.shape[3]};
+}
+
+std::vector<const float*> floats_from(const restore::Call& call, size_t first) {
+  std::vector<const float*> found;
+  for (size_t i = first; i < call.inputs.size(); i++) found.push_back(call.in(i).floats());
+  return found;
+}
+
+}  // namespace
+
+// Inputs of all: the graph, its index; then the image, or what the forward pass kept and the
+// gradient of the output; then weight and bias of each layer.
+RESTORE_OPERATOR(graph_infer) {
+  restore_graph::infer(graph_of(call, call.in(2)), floats_from(call, 3), call.in(2).floats(),
+                       call.out(0).floats(), call.is("half"));
+}
+
+RESTORE_OPERATOR(graph_forward) {
+  restore_graph::train_forward(graph_of(call, call.in(2)), floats_from(call, 3),
+                               call.in(2).floats(), call.out(0).floats(), call.out(1).floats(),
+                               call.out(1).shape[0]);
+}
+
+RESTORE_OPERATOR(graph_input_gradient) {
+  restore_graph::train_backward(graph_of(call, call.out(0)), floats_from(call, 4),
+                                call.in(2).floats(), call.in(3).floats(), call.out(0).floats(),
+                                {});
+}
+
+RESTORE_OPERATOR(graph_gradients) {
+  std::vector<float*> grads;
+  for (const restore::Array& one : call.outputs) {
+    grads.push_back(one.floats());
+    std::memset(one.data, 0, one.bytes);
+  }
+  restore::Array image = call.in(3);  // its sides are the output's
+  restore_graph::train_backward(graph_of(call, image), floats_from(call, 4), call.in(2).floats(),
+                                call.in(3).floats(), nullptr, grads);
+}

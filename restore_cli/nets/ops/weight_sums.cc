@@ -1,0 +1,195 @@
+// Gradients of weights, as sums of products of transforms. Threads share the transforms of many
+// tiles, and each has weights of its own, so that no sums are to be joined; a layer that is used
+// several times is transformed back once. To be read after doubling.cc.
+
+namespace restore_winograd {
+
+constexpr int64_t BATCH_FLOATS = 1 << 20;  // of the transforms that are multiplied together
+
+// Convolutions.
+struct Plain {
+  static constexpr int SIDE = 6;  // transforms of a side of a tile
+  static int first(int i) { return i; }  // those that belong to weight `i` of a side's six
+  static int last(int i) { return i; }
+  static const Map& tiled(const Map& in, const Map& grad) { return grad; }
+  static INLINE void spread(const Map& in, const Tile& tile, int64_t block, Vector (&v)[6][6]) {
+    const float* from = in.at(tile.n, block, tile.y - 1, tile.x - 1);
+    const int64_t line = in.stride();
+    Vector d[6][6];
+    for (int y = 0; y < 6; y++)
+      for (int x = 10; x < 14; x++) __builtin_prefetch(from + y * line + x * LANES);
+    for (int y = 0; y < 6; y++)
+#pragma GCC unroll 6
+      for (int x = 0; x < 6; x++) d[y][x] = load(from + y * line + x * LANES);
+    both_ways<6, 6, spread_input>(d, v);
+  }
+  static INLINE Vector spread_grad(const Map& grad, const Tile& tile, int64_t block,
+                                   Vector (&m)[6][6]) {
+    const float* from = grad.at(tile.n, block, tile.y, tile.x);
+    const int64_t line = grad.stride();
+    Vector d[4][4], sum = {};
+    for (int y = 0; y < 4; y++)
+      for (int x = 8; x < 12; x++) __builtin_prefetch(from + y * line + x * LANES);
+#pragma GCC unroll 4
+    for (int y = 0; y < 4; y++)
+#pragma GCC unroll 4
+      for (int x = 0; x < 4; x++) sum += d[y][x] = load(from + y * line + x * LANES);
+    both_ways<4, 6, spread_output>(d, m);
+    return sum;
+  }
+  static INLINE void gather(const Vector (&u)[6][6], Vector (&g)[3][3]) {
+    both_ways<6, 3, gather_weight>(u, g);
+  }
+};
+
+// Transposed ones that double the sides.
+struct Doubled {
+  static constexpr int SIDE = 9;
+  static int first(int i) { return first_point(i); }
+  static int last(int i) { return last_point(i); }
+  static const Map& tiled(const Map& in, const Map& grad) { return in; }
+  static INLINE void spread(const Map& in, const Tile& tile, int64_t block, Vector (&v)[9][9]) {
+    Vector d[5][5];
+    load_square(in, tile.n, block, tile.y, tile.x, d);
+    both_ways<5, 9, spread_small>(d, v);
+  }
+  static INLINE Vector spread_grad(const Map& grad, const Tile& tile, int64_t block,
+                                   Vector (&m)[9][9]) {
+    Vector y[8][8], sum = {};
+    load_square(grad, tile.n, block, 2 * tile.y, 2 * tile.x, y);
+    for (int k = 0; k < 64; k++) sum += y[k / 8][k % 8];
+    both_ways<8, 9, spread_large_output>(y, m);
+    return sum;
+  }
+  static INLINE void gather(const Vector (&u)[6][6], Vector (&g)[3][3]) {
+    both_ways<6, 3, gather_doubled_weight>(u, g);
+  }
+};
+
+inline int64_t batch_tiles(int points, int64_t in_blocks, int64_t out_blocks) {
+  return std::max<int64_t>(ROWS, BATCH_FLOATS / (points * LANES * (in_blocks + out_blocks)));
+}
+
+// Floats that `add_weight_gradient` needs beside the sums.
+inline int64_t batch_size(int points, int64_t in_blocks, int64_t out_blocks, int threads) {
+  const int64_t tiles = batch_tiles(points, in_blocks, out_blocks);
+  return Pool::rounded(points * Chunk{tiles, in_blocks}.step()) +
+         Pool::rounded(points * Chunk{tiles, out_blocks}.step()) + threads * out_blocks * LANES;
+}
+
+// Adds to LANES rows of sums, or begins them: those of one weight, of all its points.
+template <class Shape, int vectors>
+static void accumulate_points(const float* v, int64_t v_step, const float* m, int64_t m_step,
+                              int64_t m_block, int64_t tiles, int weight, bool fresh,
+                              float* sums) {
+  for (int row = 0; row < LANES; row += GRAD_ROWS) {
+    float* place = sums + row * vectors * LANES;
+    Vector sum[GRAD_ROWS][vectors] = {};
+    if (!fresh)
+      for (int i = 0; i < GRAD_ROWS; i++)
+        for (int j = 0; j < vectors; j++) sum[i][j] = load(place + (i * vectors + j) * LANES);
+    for (int y = Shape::first(weight / 6); y <= Shape::last(weight / 6); y++)
+      for (int x = Shape::first(weight % 6); x <= Shape::last(weight % 6); x++) {
+        const int64_t point = y * Shape::SIDE + x;
+        const float *left = v + point * v_step + row, *right = m + point * m_step;
+        for (int64_t t = 0; t < tiles; t++, left += LANES, right += LANES) {
+          Vector other[vectors];
+          for (int j = 0; j < vectors; j++) other[j] = load(right + j * m_block);
+          for (int i = 0; i < GRAD_ROWS; i++) {
+            const float value = left[i];
+            for (int j = 0; j < vectors; j++) sum[i][j] += other[j] * value;
+          }
+        }
+      }
+    for (int i = 0; i < GRAD_ROWS; i++)
+      for (int j = 0; j < vectors; j++) store(place + (i * vectors + j) * LANES, sum[i][j]);
+  }
+}
+
+// Adds the gradients of a layer's transformed weights to `sums`, weights_size() of them, and those
+// of its bias to `bias`; or begins both. grad: of its output, before the activation.
+template <class Shape>
+static void add_weight_gradient(const Map* in, int ins, const Map& grad, bool fresh, float* sums,
+                                float* bias, float* scratch, int threads) {
+  constexpr int SIDE = Shape::SIDE, ALL = SIDE * SIDE;
+  int64_t in_blocks = 0;
+  for (int i = 0; i < ins; i++) in_blocks += in[i].blocks;
+  const int64_t out_blocks = grad.blocks, room = batch_tiles(ALL, in_blocks, out_blocks);
+  const Chunk from{room, in_blocks}, to{room, out_blocks};
+  const Map& tiled = Shape::tiled(in[0], grad);
+  const int64_t total = tiled.count * tiled.tiles_y() * tiled.tiles_x();
+  const int64_t step = in_blocks * out_blocks * LANES * LANES;
+  const int64_t panels = (out_blocks + VECTORS - 1) / VECTORS;
+  float *v = scratch, *m = v + Pool::rounded(ALL * from.step());
+  float* bias_sums = m + Pool::rounded(ALL * to.step());
+  if (fresh) std::memset(bias, 0, out_blocks * LANES * sizeof(float));
+  for (int64_t first = 0; first < total; first += room) {
+    const int64_t tiles = std::min(room, total - first), parts = std::min<int64_t>(threads, tiles);
+#pragma omp parallel for schedule(static, 1)
+    for (int64_t part = 0; part < parts; part++) {
+      const int64_t begin = tiles * part / parts, end = tiles * (part + 1) / parts;
+      float* row = v;
+      for (int i = 0; i < ins; i++)
+        for (int64_t block = 0; block < in[i].blocks; block++, row += room * LANES)
+          for (int64_t t = begin; t < end; t++) {
+            Vector made[SIDE][SIDE];
+            Shape::spread(in[i], Tile(tiled, first + t), block, made);
+            float* place = row + t * LANES;
+            for (int p = 0; p < ALL; p++)
+              store(place + p * from.step(), made[p / SIDE][p % SIDE]);
+          }
+      for (int64_t block = 0; block < out_blocks; block++) {
+        Vector sum = {};
+        for (int64_t t = begin; t < end; t++) {
+          Vector made[SIDE][SIDE];
+          sum += Shape::spread_grad(grad, Tile(tiled, first + t), block, made);
+          float* place = m + (block * room + t) * LANES;
+          for (int p = 0; p < ALL; p++) store(place + p * to.step(), made[p / SIDE][p % SIDE]);
+        }
+        store(bias_sums + (part * out_blocks + block) * LANES, sum);
+      }
+    }
+    for (int64_t part = 0; part < parts; part++)
+      for (int64_t c = 0; c < out_blocks * LANES; c++)
+        bias[c] += bias_sums[part * out_blocks * LANES + c];
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t unit = 0; unit < POINTS * panels; unit++) {
+      const int weight = (int)(unit / panels);
+      const int64_t block = unit % panels * VECTORS;
+      for (int64_t k = 0; k < in_blocks; k++) {
+        const float* left = v + k * room * LANES;
+        auto add = [&](auto vectors, int64_t one) {
+          accumulate_points<Shape, decltype(vectors)::value>(
+              left, from.step(), m + one * room * LANES, to.step(), room * LANES, tiles, weight,
+              fresh && first == 0,
+              sums + weight * step + weight_place(in_blocks, out_blocks, one, k * LANES));
+        };
+        if (block + VECTORS <= out_blocks)
+          add(std::integral_constant<int, VECTORS>(), block);
+        else
+          for (int64_t one = block; one < out_blocks; one++)
+            add(std::integral_constant<int, 1>(), one);
+      }
+    }
+  }
+}
+
+// Calls put(output, input, tap, value) for the gradient of every weight.
+template <class Shape, class Put>
+static void put_weight_gradient(const float* sums, int64_t inputs, int64_t outputs, Put put) {
+  const int64_t in_blocks = inputs / LANES, out_blocks = outputs / LANES;
+  const int64_t step = inputs * outputs;
+#pragma omp parallel for schedule(static)
+  for (int64_t k = 0; k < inputs; k++)
+    for (int64_t block = 0; block < out_blocks; block++) {
+      const float* place = sums + weight_place(in_blocks, out_blocks, block, k);
+      Vector u[6][6], g[3][3];
+      for (int p = 0; p < POINTS; p++) u[p / 6][p % 6] = load(place + p * step);
+      Shape::gather(u, g);
+      for (int lane = 0; lane < LANES; lane++)
+        for (int tap = 0; tap < 9; tap++)
+          put(block * LANES + lane, k, tap, g[tap / 3][tap % 3][lane]);
+    }
+}
+
+}  // namespace restore_winograd
