@@ -7,6 +7,8 @@ import ctypes
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from importlib import util
 from types import ModuleType
 
 from restore_cli.runtime import core_build, guard
@@ -18,7 +20,7 @@ def load(plan: Plan, *, compilers: int = 0) -> ModuleType:
 
     Args:
         plan: carried out on disk already (`folders.apply`).
-        compilers: processes that compile the core, if it has to be; 0 leaves it to Jittor.
+        compilers: processes that compile the core, as far as it has to be; 0: it is complete.
 
     Raises:
         SystemExit: Jittor has compiled its helper module again and wants a fresh process.
@@ -27,7 +29,7 @@ def load(plan: Plan, *, compilers: int = 0) -> ModuleType:
     os.environ.update(plan.lasting)
     with guard.undisturbed(plan.environment):
         with core_build.hastened(compilers, plan.base, plan.wrapper) if compilers \
-                else contextlib.nullcontext():
+                else _complete():
             import jittor
     flags = jittor.flags
     if plan.wrapper:
@@ -58,6 +60,39 @@ def set_threads(threads: int) -> None:
         except (OSError, AttributeError, TypeError):
             continue
         return
+
+
+@contextlib.contextmanager
+def _complete() -> Iterator[None]:
+    """Lets Jittor, if it is imported inside, take what it has compiled for up to date.
+
+    At every start it writes half of the core's sources anew, and reads all of them with all that
+    they include, to see whether anything has changed; that takes longer than all else that it
+    does. What would change them changes the plan's fingerprint. What is missing is still made.
+    """
+    import jittor_utils
+
+    # Of its own the module needs the helper package only; Jittor will find it imported.
+    name = "jittor.pyjt_compiler"
+    package = os.path.dirname(util.find_spec("jittor").origin)
+    spec = util.spec_from_file_location(name, os.path.join(package, "pyjt_compiler.py"))
+    writer = util.module_from_spec(spec)
+    spec.loader.exec_module(writer)
+    sys.modules[name] = writer
+    write, run_all = writer.compile_single, jittor_utils.run_cmds
+    writer.compile_single = lambda header, source, src=None: (
+        os.path.exists(source) or write(header, source, src))
+    jittor_utils.run_cmds = lambda commands, *place: run_all(
+        [command for command in commands if not _has_run(command)], *place)
+    try:
+        yield
+    finally:
+        writer.compile_single, jittor_utils.run_cmds = write, run_all
+
+
+def _has_run(command: str) -> bool:
+    """Whether the object that the command makes exists; Windows' commands name it otherwise."""
+    return os.path.exists(command.rpartition('-o "')[2].partition('"')[0])
 
 
 def _keep_memory() -> None:
