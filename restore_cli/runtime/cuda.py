@@ -11,6 +11,7 @@ fused softmax compiled for sm_90 under nvcc 13.0; nothing of it has been run on 
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shutil
@@ -59,6 +60,7 @@ class Cuda:
         includes, libraries: folders of headers and of libraries, the toolkit's first.
         missing: libraries Jittor needs that are in none of them.
         cudnn: major version of cuDNN, 0 if unknown.
+        hardware: whether an NVIDIA GPU may be in this machine at all.
     """
 
     nvcc: str | None = None
@@ -69,6 +71,7 @@ class Cuda:
     libraries: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     cudnn: int = 0
+    hardware: bool = True
 
     @property
     def usable(self) -> bool:
@@ -84,11 +87,13 @@ class Cuda:
 def find(system: str, environ: Mapping[str, str], *, ask_driver: bool = False) -> Cuda:
     """Looks for nvcc, the driver (in a process of its own) and the libraries.
 
-    Without nvcc the driver is left alone, unless `ask_driver`.
+    Without nvcc, or without a GPU, that is all there is to know, unless `ask_driver`.
     """
     nvcc = _nvcc(system, environ)
     if nvcc is None and not ask_driver:
         return Cuda()
+    if not ask_driver and not may_have_gpu(system):
+        return Cuda(nvcc=nvcc, problem="there is no NVIDIA GPU in this machine", hardware=False)
     devices, problem = probe(system)
     if nvcc is None:
         return Cuda(devices=devices, problem=problem)
@@ -111,6 +116,27 @@ def find(system: str, environ: Mapping[str, str], *, ask_driver: bool = False) -
                     if system == "Linux" and _library(libraries, f"lib{name}.so") is None)
     return Cuda(nvcc=nvcc, version=version, devices=devices, problem=problem, includes=includes,
                 libraries=libraries, missing=missing, cudnn=_cudnn_major(includes))
+
+
+def may_have_gpu(system: str, root: str = "/") -> bool:
+    """Whether there may be an NVIDIA GPU, with or without a driver that works.
+
+    Linux tells: a driver makes files in /dev, under Windows and on Jetson boards too, and without
+    one the GPU is on the PCI bus, also inside containers. In doubt there may.
+    """
+    if system != "Linux":
+        return True
+    if any(glob.glob(os.path.join(root, "dev", name))
+           for name in ("nvidia*", "dxg", "nvhost*", "nvmap")):
+        return True
+    vendors = []
+    for path in glob.glob(os.path.join(root, "sys", "bus", "pci", "devices", "*", "vendor")):
+        try:
+            with open(path, encoding="ascii") as file:
+                vendors.append(file.read().strip())
+        except OSError:
+            return True
+    return not vendors or "0x10de" in vendors
 
 
 def probe(system: str, timeout: float = 30) -> tuple[int, str | None]:

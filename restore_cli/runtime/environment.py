@@ -195,7 +195,7 @@ def _choose_device(facts: Facts, asked: str) -> tuple[str, tuple[str, ...]]:
     if wanted == "auto":
         if problem is None:
             return "cuda:0", ()
-        if facts.cuda.nvcc is None:
+        if facts.cuda.nvcc is None or not facts.cuda.hardware:  # a toolkit alone is no news
             return "cpu", ()
         return "cpu", (cuda_left_out(problem),)
     if problem:

@@ -34,6 +34,12 @@ def toolkit(tmp_path):
     return root
 
 
+@pytest.fixture(autouse=True)
+def gpu(request, monkeypatch):
+    if "hardware" not in request.node.name:
+        monkeypatch.setattr(cuda, "may_have_gpu", lambda system: True)
+
+
 @pytest.fixture
 def no_driver(monkeypatch):
     monkeypatch.setattr(cuda, "probe", lambda system: (0, "no NVIDIA driver is installed"))
@@ -71,6 +77,35 @@ def test_driver_is_asked_only_when_it_matters(monkeypatch):
     monkeypatch.setattr(cuda, "_nvcc", lambda system, environ: None)
     assert cuda.find("Linux", {}) == Cuda() and not asked
     assert cuda.find("Linux", {}, ask_driver=True).problem == "none" and asked
+
+
+@pytest.mark.parametrize("files, seen", [
+    ({"dev/null": "", "sys/bus/pci/devices/a/vendor": "0x8086\n",
+      "sys/bus/pci/devices/b/vendor": "0x1af4\n"}, False),
+    ({"sys/bus/pci/devices/a/vendor": "0x8086\n",
+      "sys/bus/pci/devices/b/vendor": "0x10de\n"}, True),
+    ({"sys/bus/pci/devices/a/vendor": "0x8086\n", "dev/nvidiactl": ""}, True),
+    ({"sys/bus/pci/devices/a/vendor": "0x1414\n", "dev/dxg": ""}, True),
+    ({"sys/bus/pci/devices/a/vendor": "0x8086\n", "dev/nvhost-gpu": ""}, True),
+    ({"sys/bus/pci/devices/a/vendor": "0x8086\n", "dev/nvme0": ""}, False),
+    ({}, True),
+])
+def test_hardware(tmp_path, files, seen):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cuda.may_have_gpu("Linux", str(tmp_path)) is seen
+    assert cuda.may_have_gpu("Windows", str(tmp_path))
+
+
+def test_toolkit_without_hardware(toolkit, monkeypatch):
+    asked = []
+    monkeypatch.setattr(cuda, "probe", lambda system: asked.append(system) or (1, None))
+    monkeypatch.setattr(cuda, "may_have_gpu", lambda system: False)
+    found = cuda.find("Linux", {"PATH": str(toolkit / "bin")})
+    assert found.nvcc and not found.usable and not found.hardware and not asked
+    found = cuda.find("Linux", {"PATH": str(toolkit / "bin")}, ask_driver=True)
+    assert found.usable and asked
 
 
 _DRIVER = """

@@ -364,6 +364,11 @@ def test_broken_cuda(machine, broken):
 
 def test_no_cuda_is_no_news(machine):
     assert plan(machine()).warnings == ()
+    toolkit = Cuda(nvcc="/usr/local/bin/nvcc", problem="there is no GPU", hardware=False)
+    assert plan(machine(cuda=toolkit)).device == "cpu"
+    assert plan(machine(cuda=toolkit)).warnings == ()
+    with pytest.raises(DeviceError, match="there is no GPU"):
+        plan(machine(cuda=toolkit), "cuda")
     with pytest.raises(DeviceError, match="nvcc was not found"):
         plan(machine(), "cuda")
     with pytest.raises(DeviceError, match="not supported on Darwin"):
