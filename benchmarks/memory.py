@@ -105,7 +105,7 @@ def _films() -> Iterator[Case]:
                           ("vp9", "webm")):
         yield Case("vsr", f"1080p film to 4320p {codec}", "1080.mp4", f"out.{output}",
                    ("--codec", codec))
-    yield Case("vsr", "1080p film to 4320p pictures", "1080.mp4", "out/")
+    yield Case("vsr", "1080p film to 4320p pictures", "1080.mp4", "out/%05d.png")
     yield Case("vsr", "1080p film to 2160p x264", "1080.mp4", "out.mp4", ("--scale", "2"))
     yield Case("vsr", "1080p film to 4320p x264, published size", "1080.mp4", "out.mp4", (), "vsr")
 

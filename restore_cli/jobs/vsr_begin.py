@@ -111,12 +111,13 @@ def kept(item: Item, journal: Journal, console: Console) -> Callable[..., None]:
 
 
 def output(settings: Settings, item: Item, film: video.Source, journal: Any, console: Console,
-           tell: Callable[[dict[str, Any]], None]) -> Output:
+           tell: Callable[[dict[str, Any]], None], lean: bool = False) -> Output:
     """Where the item's enlarged frames go.
 
     Args:
         journal: a `Journal`, what stands for it in another process, or None for a pipe.
         tell: told of each finished group.
+        lean: there is room for one encoder only.
     """
     request, info = settings.request, film.info
     size = request.scale * info.width, request.scale * info.height
@@ -138,7 +139,7 @@ def output(settings: Settings, item: Item, film: video.Source, journal: Any, con
         item.target, found, journal, source=info,
         carry=item.source != STREAM and not isinstance(film, frames.FrameFolder),
         whole=settings.cut.whole, arguments=rest, overwrite=request.overwrite,
-        length=request.segment, tell=tell)
+        length=request.segment, tell=tell, lean=lean)
 
 
 def encoding(settings: Settings, info: VideoInfo, size: tuple[int, int]

@@ -153,7 +153,7 @@ class Film:
                 total=self._settings.cut.count(info), unit="frame",
                 initial=journal.frames if journal is not None else 0) as bar:
             output = vsr_begin.output(self._settings, item, film, journal, self._console,
-                                      vsr_begin.teller(item, self._console))
+                                      vsr_begin.teller(item, self._console), plan.lean)
             if journal is not None:
                 journal.begin(vsr_pieces.noted(plan))
                 if journal.frames:
@@ -207,7 +207,10 @@ class Film:
         begin, stop = length * piece.first, None if piece.end is None else length * piece.end
         careful = stop is not None or not reading.sure
         output.go_to(piece.first)
-        with Behind(output.use) as behind:
+        with contextlib.ExitStack() as stack:
+            put = output.use
+            if not enlarger.lean:
+                put = stack.enter_context(Behind(output.use)).put
             for window in windows:
                 if windows.number <= begin:
                     continue
@@ -220,8 +223,8 @@ class Film:
                     notes["ends"] = windows.marks()
                 # Times that were mended, and damage, come again only from the start.
                 place = None if film.problems else windows.place()
-                behind.put(Made(dataclasses.replace(middle, rgb=None), enlarger(window), place,
-                                windows.begins, notes))
+                put(Made(dataclasses.replace(middle, rgb=None), enlarger(window), place,
+                         windows.begins, notes))
                 bar.update()
                 del window
                 if windows.number == stop:
@@ -259,7 +262,7 @@ class Film:
             with vsr_journal.helping(sent.folder), self._console.progress(
                     total=task["frames"], unit="frame") as bar:
                 output = vsr_begin.output(self._settings, item, film, sent, Console(
-                    stdout=self._console.stdout, stderr=io.StringIO()), sent.tell)
+                    stdout=self._console.stdout, stderr=io.StringIO()), sent.tell, plan.lean)
                 try:
                     self._make(item, reading, output, _Enlarger(
                         self._loaded, (info.height, info.width), plan, self._request,
@@ -311,22 +314,21 @@ class Film:
         except OutOfMemory as error:
             error.path = error.path or info.path
             raise
-        if begun and before is not None and (plan.tile, plan.pairs) != (
-                before.tile, before.pairs):
+        if begun and before is not None and vsr_pieces.noted(plan) != vsr_pieces.noted(before):
             self._console.warn(f"{info.path}: less memory than before: smaller tiles, whose "
                                "rounding may differ")
         return plan
 
-    def _beside(self, item: Item, info: VideoInfo) -> int:
-        """Bytes of what writes the enlarged frames, ffmpeg's process above all."""
+    def _beside(self, item: Item, info: VideoInfo) -> tuple[int, int]:
+        """Bytes of what writes the enlarged frames, ffmpeg's process above all; by a lean plan."""
         width, height = (self._request.scale * side for side in (info.width, info.height))
         if item.target == STREAM:
-            return 0
+            return 0, 0
         if to_pictures(item.target):
-            return buffers.encoding("PNG", height, width)
+            return (buffers.encoding("PNG", height, width),) * 2
         encoding, _ = vsr_begin.encoding(self._settings, info, (width, height))
         # While a segment ends, the next one's encoder begins: to fill, where frames come fast.
-        return int(encoding.memory * (_NEXT if self._loaded.fused else 2))
+        return int(encoding.memory * (_NEXT if self._loaded.fused else 2)), encoding.memory
 
 
 class _Enlarger:
@@ -338,6 +340,11 @@ class _Enlarger:
         self._request, self._console = request, console
         self._stream = Stream(loaded, size, plan, request.scale)
 
+    @property
+    def lean(self) -> bool:
+        """Whether frames are to be written one by one."""
+        return self._plan.lean
+
     def __call__(self, window: tuple[Held, ...]) -> np.ndarray:
         """The middle frame, enlarged."""
         return memory.halving(
@@ -348,6 +355,6 @@ class _Enlarger:
 
     def _attempt(self, side: int, window: tuple[Held, ...]) -> np.ndarray:
         if side != max(self._plan.tile):
-            self._plan = Plan((side, side), 1, True)
+            self._plan = dataclasses.replace(self._plan, tile=(side, side), pairs=1, release=True)
             self._stream = Stream(self._loaded, self._size, self._plan, self._request.scale)
         return self._stream.enlarge(window)

@@ -119,14 +119,15 @@ class Film(Output):
     """Segments in the journal's folder, joined at the end.
 
     An encoder works longest on what it has when it is told that no more comes. So a segment ends
-    in a thread of its own, beside the frames of the next one.
+    in a thread of its own, beside the frames of the next one, unless memory is short (`lean`).
     """
 
     def __init__(self, target: Path, encoding: Encoding, journal: Journal, *, source: VideoInfo,
                  carry: bool, whole: bool, arguments: tuple[str, ...], overwrite: bool,
-                 length: int, tell: Tell):
+                 length: int, tell: Tell, lean: bool = False):
         super().__init__(length, tell)
         self._target, self._encoding, self._journal = target, encoding, journal
+        self._lean = lean
         self._source, self._whole = source if carry else None, whole
         self._arguments, self._overwrite = arguments, overwrite
         self._writer: SegmentWriter | None = None
@@ -164,6 +165,8 @@ class Film(Output):
         except BaseException:  # the segment before it has failed
             _stop(writer)
             raise
+        if self._lean:
+            self._ending.wait()
 
     def end(self) -> None:
         super().end()

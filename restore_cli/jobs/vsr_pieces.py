@@ -93,12 +93,12 @@ class Part:
 
 def noted(plan: Plan) -> dict[str, Any]:
     """What of a plan decides the result, as values that JSON can hold; see `plan`."""
-    return {"tile": list(plan.tile), "pairs": plan.pairs}
+    return {"tile": list(plan.tile), "pairs": plan.pairs, "lean": plan.lean}
 
 
 def plan(record: Mapping[str, Any]) -> Plan:
     """The plan that `record` described."""
-    return Plan(tuple(record["tile"]), record["pairs"])
+    return Plan(tuple(record["tile"]), record["pairs"], lean=record.get("lean") is True)
 
 
 def missing(records: Sequence[dict[str, Any]], ended: bool = False) -> list[Piece]:

@@ -28,7 +28,8 @@ class Held:
 
     Attributes:
         frame: as decoded.
-        features: (1, C, H, W) as a Jittor Var, or as an array where they were made by tiles.
+        features: (1, C, H, W) as a Jittor Var, or as an array where they were made by tiles; None
+            where they are made again for each window.
         pyramid: of the flow network.
     """
 
@@ -52,7 +53,8 @@ class Stream:
         self._quick = loaded.quick()
         self._tiles = tiles.tiles(*size, plan.tile, shapes.halo(loaded.config))
         # A convolution in front of the blocks of two.
-        self._pieces = tiles.tiles(*size, plan.tile, 1 + 2 * loaded.config["extra_RBS"])
+        self._beyond = 1 + 2 * loaded.config["extra_RBS"]
+        self._pieces = tiles.tiles(*size, plan.tile, self._beyond)
 
     def enlarge(self, window: Sequence[Held]) -> np.ndarray:
         """The middle frame of a window, (k H, k W, 3) in the frames' own type."""
@@ -96,12 +98,13 @@ class Stream:
         if held.pyramid is not None:
             return
         pixels = planes(held.frame.rgb)
-        features: Any
-        if len(self._pieces) == 1:
+        features: Any = None
+        if self._plan.lean:
+            pass
+        elif len(self._pieces) == 1:
             features = self._quick.features(jt.array(pixels))
             features.sync()
         else:
-            features = None
             for piece in self._pieces:
                 y, x = piece.read
                 made = self._quick.features(jt.array(np.ascontiguousarray(pixels[:, :, y, x])))
@@ -138,12 +141,12 @@ class Stream:
         moved = []
         for place, held in enumerate(window):
             if place == network.centre:
-                moved.append(_cut(held.features, y, x))
+                moved.append(self._cut(held, y, x))
             else:
                 flow = np.ascontiguousarray(flows[id(held)][:, :, y, x])
                 rows = _reached(flow[0, 1] + np.arange(y.start, y.stop)[:, None], self._size[0])
                 columns = _reached(flow[0, 0] + np.arange(x.start, x.stop), self._size[1])
-                moved.append(warp(_cut(held.features, rows, columns), jt.array(flow), True, Place(
+                moved.append(warp(self._cut(held, rows, columns), jt.array(flow), True, Place(
                     self._size, (rows.start, columns.start), (y.start, x.start))))
             moved[-1].sync()  # or the parts they are made from would all be there at once
         body = self._quick.body(moved)
@@ -156,6 +159,24 @@ class Stream:
                          for one in tile.inner)
         return made[0, :, rows, columns].transpose(1, 2, 0)
 
+    def _cut(self, held: Held, rows: slice, columns: slice) -> Any:
+        """A window of a frame's features as a Var."""
+        import jittor as jt
+
+        features, wanted = held.features, (rows, columns)
+        if features is None:
+            read = [slice(max(one.start - self._beyond, 0), min(one.stop + self._beyond, side))
+                    for one, side in zip(wanted, self._size, strict=True)]
+            features = self._quick.features(jt.array(planes(held.frame.rgb[tuple(read)])))
+            wanted = tuple(slice(one.start - more.start, one.stop - more.start)
+                           for one, more in zip(wanted, read, strict=True))
+        if isinstance(features, np.ndarray):
+            return jt.array(np.ascontiguousarray(features[(slice(None), slice(None), *wanted)]))
+        if all((one.start, one.stop) == (0, side) for one, side in zip(
+                wanted, features.shape[2:], strict=True)):
+            return features
+        return features[:, :, wanted[0], wanted[1]]
+
 
 def planes(rgb: np.ndarray) -> np.ndarray:
     """A frame (H, W, 3) as the network takes it: (1, 3, H, W) float32, 0 to 1."""
@@ -167,18 +188,6 @@ def _stored(made: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Clipped, and rounded half to even as the published program does."""
     white = np.iinfo(dtype).max
     return np.rint(np.clip(made * np.float32(white), 0, white)).astype(dtype)
-
-
-def _cut(features: Any, rows: slice, columns: slice) -> Any:
-    """A window of a frame's features as a Var."""
-    import jittor as jt
-
-    if isinstance(features, np.ndarray):
-        return jt.array(np.ascontiguousarray(features[:, :, rows, columns]))
-    whole = tuple(features.shape[2:])
-    if (rows.start, rows.stop, columns.start, columns.stop) == (0, whole[0], 0, whole[1]):
-        return features
-    return features[:, :, rows, columns]
 
 
 def _reached(places: np.ndarray, length: int) -> slice:

@@ -30,7 +30,8 @@ class Codec:
         chromas: of the YUV layouts "420", "422" and "444", those it can hold.
         segment: container format of segments.
         even: 4:2:0 and 4:2:2 need even sides.
-        lean: given for frames of more than `LARGE` pixels, so that fewer wait in the encoder.
+        lean: given for frames of more than `LARGE` pixels, so that fewer wait in the encoder. With
+            those of x264 a photograph that moves came out 0.04 % larger.
         held: bytes a pixel that ffmpeg takes at its peak with 8 bits and 4:2:0, without and with
             `lean`; measured on 0.2 to 0.9 megapixels and rounded up.
     """
@@ -55,7 +56,8 @@ _FFMPEG = 80e6  # bytes of the program itself
 
 CODECS = {
     "x264": Codec("libx264", ("-preset", "medium", "-threads", "6"), 16, 0, 51, (8, 10),
-                  lean=("-x264-params", "rc-lookahead=5:sliced-threads=1"), held=(330, 100)),
+                  lean=("-x264-params", "rc-lookahead=1:sync-lookahead=0:sliced-threads=1:"
+                        "bframes=1:ref=1"), held=(330, 90)),
     "x265": Codec("libx265", ("-preset", "medium", "-x265-params",
                               "log-level=warning:frame-threads=2"), 18, 0, 51, (8, 10, 12),
                   lean=("-x265-params", "log-level=warning:frame-threads=1:rc-lookahead=5:"

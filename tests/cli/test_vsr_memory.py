@@ -32,6 +32,7 @@ from restore_cli.nets.layout import layout
 from restore_cli.pipeline import memory
 loaded = vsr_network.load(Path(sys.argv[1]), device="cpu")
 scale, tile, release = int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[3]) < 99
+lean = sys.argv[4] == "lean"
 def go(size):
     rng = np.random.default_rng(0)
     film = [Held(Frame(i, i, Fraction(1), 1, rng.integers(0, 255, (*size, 3)).astype(np.uint8)))
@@ -39,11 +40,11 @@ def go(size):
     memory.release()
     before = memory.rss()
     Path("/proc/self/clear_refs").write_text("5")
-    Stream(loaded, size, Plan((tile, tile), 2, release), scale).enlarge(film)
+    Stream(loaded, size, Plan((tile, tile), 2, release, lean), scale).enlarge(film)
     model = vsr_plan.cost(layout("vsr", loaded.config), loaded.config, size, 1, scale,
                           loaded.fused)
-    print(memory.peak_rss() - before, model.need(tile, 2, release), model.held, model.pair,
-          model.examine(tile), model.tile(tile))
+    print(memory.peak_rss() - before, model.need(tile, 2, release, lean), model.held, model.pair,
+          model.examine(tile, lean), model.tile(tile, lean))
 go((64, 64)); go((280, 360))
 """
 
@@ -80,11 +81,12 @@ def start(code, *arguments, **options):
                           capture_output=True, timeout=600, **options)
 
 
-@pytest.mark.parametrize("name,scale,tile,fused", [
-    ("wide", 4, 1024, "1"), ("wide", 2, 64, "0"), ("compact", 4, 1024, "1")])
-def test_a_frame_takes_no_more_than_the_model_says(tmp_path, name, scale, tile, fused):
+@pytest.mark.parametrize("name,scale,tile,fused,kind", [
+    ("wide", 4, 1024, "1", "usual"), ("wide", 2, 64, "0", "usual"), ("wide", 4, 64, "1", "lean"),
+    ("compact", 4, 1024, "1", "usual")])
+def test_a_frame_takes_no_more_than_the_model_says(tmp_path, name, scale, tile, fused, kind):
     weights = small.weights(tmp_path, NETWORKS[name])
-    found = start(MEASURE, weights, scale, tile, env={**os.environ, "RESTORE_FUSED": fused})
+    found = start(MEASURE, weights, scale, tile, kind, env={**os.environ, "RESTORE_FUSED": fused})
     assert found.returncode == 0, found.stderr
     taken, predicted = map(int, found.stdout.splitlines()[-1].split()[:2])
     assert 0.2 * predicted < taken < predicted, found.stdout

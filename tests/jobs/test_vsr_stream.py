@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import vsr_small
@@ -48,15 +50,16 @@ def plain(loaded, window):
 
 @pytest.mark.parametrize("tile", [(4, 4), (9, 30), (64, 64)])
 @pytest.mark.parametrize("size", [(33, 41), (24, 20)])
-@pytest.mark.parametrize("fused", ["1", "0"])
-def test_tiles_change_nothing(loaded, monkeypatch, tile, size, fused):
+@pytest.mark.parametrize("fused,lean", [("1", False), ("0", False), ("1", True)])
+def test_tiles_change_nothing(loaded, monkeypatch, tile, size, fused, lean):
     monkeypatch.setenv("RESTORE_FUSED", fused)
     film = [Held(one) for one in vsr_small.frames(6, *size)]
-    stream = Stream(loaded, size, Plan(tile, 3), 4)
+    stream = Stream(loaded, size, Plan(tile, 3, lean=lean), 4)
     for window in windows.sliding((one, n == 0) for n, one in enumerate(film)):
         assert recipe.error(raw(stream, window), plain(loaded, window)) < 1e-5
         if tile != (64, 64):
             assert len(stream._tiles) > 1
+        assert all((one.features is None) == lean for one in window)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
@@ -73,7 +76,8 @@ def test_short_shots(loaded, count):
     assert seen == len(film)
 
 
-def test_large_motion(engine, tmp_path):
+@pytest.mark.parametrize("lean", [False, True])
+def test_large_motion(engine, tmp_path, lean):
     """Flows of many pixels read features far outside the tile."""
     import jittor as jt
 
@@ -83,7 +87,7 @@ def test_large_motion(engine, tmp_path):
     last.weight.update(last.weight * 20)
     last.bias.update(jt.array(np.float32([0.9, -1.2])))  # in twentieths, of a frame of 64x64
     film = [Held(one) for one in vsr_small.frames(5, 40, 44)]
-    stream = Stream(found, (40, 44), Plan((8, 8), 4), 4)
+    stream = Stream(found, (40, 44), Plan((8, 8), 4, lean=lean), 4)
     assert recipe.error(raw(stream, film), plain(found, film)) < 1e-5
     reach = max(np.abs(one).max() for one in stream._flows(film).values())
     assert reach > 10
@@ -122,17 +126,42 @@ def test_smaller_scales_keep_the_phase(loaded, scale):
 
 
 def test_plans(loaded):
-    from restore_cli.errors import OutOfMemory
     from restore_cli.nets.layout import layout
 
     config = loaded.config
     model = vsr_plan.cost(layout("vsr", config), config, (200, 320), 1, 4, True)
     whole = vsr_plan.choose(model, model.need(320, 4))
     assert whole == Plan((320, 320), 4, False)
-    less = vsr_plan.choose(model, model.held + max(model.tile(40), model.examine(40), model.pair))
-    assert max(less.tile) < 200 and less.pairs >= 1 and less.release
+    room = model.held + max(model.step(40), model.pair)
+    less = vsr_plan.choose(model, room, beside=(0, room))
+    assert max(less.tile) < 200 and less.pairs >= 1 and less.release and not less.lean
     again = vsr_plan.choose(model, model.need(320, 4), before=less)
     assert (again.tile, again.pairs, again.release) == (less.tile, less.pairs, False)
     assert vsr_plan.choose(model, 1 << 40, asked=20) == Plan((20, 20), 4, False)
-    with pytest.raises(OutOfMemory, match="320x200"):
-        vsr_plan.choose(model, model.held)
+
+
+def test_a_lean_plan_where_nothing_else_fits_or_tiles_would_be_tiny(loaded):
+    from restore_cli.errors import OutOfMemory
+    from restore_cli.nets.layout import layout
+    from restore_cli.nets.vsr import shapes
+
+    config = loaded.config
+    model = vsr_plan.cost(layout("vsr", config), config, (200, 320), 1, 4, True)
+    assert model.held_lean < model.held
+    enough = model.held_lean + max(model.step(vsr_plan.SMALLEST_TILE, True), model.pair)
+    lean = vsr_plan.choose(model, enough)
+    assert lean.lean and lean.release
+    assert vsr_plan.choose(model, 1 << 40, before=lean) == replace(lean, release=False)
+    with pytest.raises(OutOfMemory, match="320x200") as caught:
+        vsr_plan.choose(model, enough - 1)
+    assert caught.value.short == 1
+    # Keeping features leaves tiny tiles only, whose halos cost more than making features again.
+    config = shapes.complete({**config, "n_feat": 32, "recons_RBS": 12})
+    model = replace(vsr_plan.cost(layout("vsr", config), config, (1080, 1920), 1, 4, True), pair=1,
+                    whole=1)
+    tight = model.held + max(model.step(vsr_plan.SMALLEST_TILE), model.pair)
+    assert vsr_plan.choose(model, tight).lean
+    assert not vsr_plan.choose(model, tight, beside=(0, tight)).lean
+    assert not vsr_plan.choose(model, 2 * tight).lean
+    with pytest.raises(OutOfMemory, match="the encoder"):
+        vsr_plan.choose(model, tight, beside=(tight, tight))

@@ -16,8 +16,11 @@ import sys, threading, time
 from fractions import Fraction
 from pathlib import Path
 import numpy as np
+from restore_cli.media import video_codecs
 from restore_cli.media.video_codecs import Encoding
 from restore_cli.media.video_segment import SegmentWriter
+if sys.argv[4] == "large":
+    video_codecs.LARGE = 0
 encoding = Encoding(sys.argv[1], None, 480, 360, False, sys.argv[2], Fraction(1, 25),
                     Fraction(25))
 noise = np.random.default_rng(0).integers(0, 256, (360, 480, 3)).astype(np.uint8)
@@ -46,10 +49,11 @@ def encoding(codec: str, width: int, height: int, pixel_format: str = "yuv420p",
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
-@pytest.mark.parametrize("codec,pixel_format,frames", [
-    ("x264", "yuv420p", 60), ("prores", "yuv422p10le", 6), ("ffv1", "yuv420p", 6)])
-def test_no_more_than_foretold(tmp_path, codec, pixel_format, frames):
-    found = subprocess.run([sys.executable, "-c", ENCODE, codec, pixel_format, str(frames)],
+@pytest.mark.parametrize("codec,pixel_format,frames,size", [
+    ("x264", "yuv420p", 60, "small"), ("x264", "yuv420p", 30, "large"),
+    ("prores", "yuv422p10le", 6, "small"), ("ffv1", "yuv420p", 6, "small")])
+def test_no_more_than_foretold(tmp_path, codec, pixel_format, frames, size):
+    found = subprocess.run([sys.executable, "-c", ENCODE, codec, pixel_format, str(frames), size],
                            capture_output=True, text=True, cwd=tmp_path, timeout=600)
     assert found.returncode == 0, found.stderr
     taken, foretold = map(int, found.stdout.split())
