@@ -41,6 +41,8 @@ def test_parts(engine, monkeypatch, config, size, fused):
         body = network.recons_net(network.combine(features))
         assert recipe.error(made.body(features), body.numpy()) < EXACT
         assert recipe.error(made.detail(body), network.tail(body).numpy()) < EXACT
+        expected = network.reconstruct(network.combine(features), frames[:, 1])
+        assert recipe.error(made.picture(body, frames[:, 1]), expected.numpy()) < EXACT
 
 
 @pytest.mark.parametrize("config", [
@@ -53,7 +55,11 @@ def test_borders(engine, config, size):
     network, made = quick(config)
     x = jt.array(recipe.noise(1, 2, network.features(jt.zeros((1, 3, 2, 2))).shape[1], *size))
     with jt.no_grad():
-        assert recipe.error(made.detail(x), network.tail(x).numpy()) < EXACT
+        expected = network.tail(x)
+        assert recipe.error(made.detail(x), expected.numpy()) < EXACT
+        frame = jt.array(recipe.noise(4, 2, 3, *size))
+        expected = expected + network.base(frame)
+        assert recipe.error(made.picture(x, frame), expected.numpy()) < EXACT
 
 
 @pytest.mark.parametrize("ends", [(True, False, False, True), (False, True, True, False),
@@ -66,13 +72,18 @@ def test_borders_of_tiles(engine, ends):
     x = recipe.noise(2, 1, 16, 20, 22)
     (top, bottom), (left, right) = ((0 if ends[0] else 5, 20 if ends[1] else 14),
                                     (0 if ends[2] else 6, 22 if ends[3] else 17))
-    tile = jt.array(np.ascontiguousarray(x[:, :, top:bottom, left:right]))
+    frame = recipe.noise(4, 1, 3, 20, 22)
+    tile, near = (jt.array(np.ascontiguousarray(one[:, :, top:bottom, left:right]))
+                  for one in (x, frame))
     with jt.no_grad():
-        whole = network.tail(jt.array(x)).numpy()[..., 4 * top:4 * bottom, 4 * left:4 * right]
-        found = made.detail(tile, ends).numpy()
-    cut = [0 if end else 8 for end in ends]
-    keep = (..., slice(cut[0], whole.shape[2] - cut[1]), slice(cut[2], whole.shape[3] - cut[3]))
-    assert recipe.error(found[keep], whole[keep]) < EXACT
+        detail, base = network.tail(jt.array(x)), network.base(jt.array(frame))
+        pairs = [(made.detail(tile, ends), detail), (made.picture(tile, near, ends), detail + base)]
+    for found, expected in pairs:
+        whole = expected.numpy()[..., 4 * top:4 * bottom, 4 * left:4 * right]
+        cut = [0 if end else 8 for end in ends]
+        keep = (..., slice(cut[0], whole.shape[2] - cut[1]),
+                slice(cut[2], whole.shape[3] - cut[3]))
+        assert recipe.error(found.numpy()[keep], whole[keep]) < EXACT
 
 
 def test_the_published_size(engine, golden):
@@ -90,5 +101,5 @@ def test_the_published_size(engine, golden):
         features = [made.features(frames[:, i]) for i in range(5)]
         for i, flow in zip((0, 1, 3, 4), flows, strict=True):
             features[i] = warp(features[i], flow, True)
-        out = made.detail(made.body(features)) + network.base(frames[:, 2])
+        out = made.picture(made.body(features), frames[:, 2])
     assert recipe.error(out, case["recons"]) < EXACT

@@ -9,31 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any
 
 import jittor as jt
 
-from restore_cli.nets.ops import native
+from restore_cli.nets.ops.library import Library
 
 SHIFTS = 81
-_SOURCES = ("blocked.cc", "motion.cc")
-_SIZE = """
-  using namespace restore_motion;
-  const Size size = {in0_shape0, in0_shape1, in0_shape2, in0_shape3};
-"""
-_CORRELATE = _SIZE + "correlate(size, in0_p, in1_p, out0_p);"
-_CORRELATE_GRADIENTS = _SIZE + "correlate_gradients(size, in2_p, in0_p, in1_p, out0_p, out1_p);"
-_PLACE = """
-  using namespace restore_motion;
-  auto told = [&](const char* name) { return (int64_t)data[name]; };
-  const Warp call = {
-      in0_shape0, in0_shape1, in1_shape2, in1_shape3, in0_shape2, in0_shape3, told("top"),
-      told("left"), told("frame_height"), told("frame_width"), told("target_top"),
-      told("target_left"), told("border") != 0, (float)data["valid"]};
-"""
-_WARP = _PLACE + "warp(call, in0_p, in1_p, out0_p);"
-_WARP_GRADIENTS = _PLACE + "warp_gradients(call, in2_p, in0_p, in1_p, out0_p, out1_p);"
+_LIBRARY = Library("blocked.cc", "motion.cc", "motion_operators.cc")
 
 
 def usable() -> bool:
@@ -60,28 +42,20 @@ class _Correlation(jt.Function):
     def execute(self, first, second):
         self._saved = first.detach(), second.detach()
         count, _, height, width = first.shape
-        return _code([(count, SHIFTS, height, width)], _CORRELATE, [first, second])[0]
+        return _LIBRARY.run("correlate", [(count, SHIFTS, height, width)], [first, second])[0]
 
     def grad(self, grad):
         first, second = self._saved
-        return tuple(_code([first.shape, first.shape], _CORRELATE_GRADIENTS,
-                           [first, second, grad.detach()]))
+        return tuple(_LIBRARY.run("correlate_gradients", [first.shape, first.shape],
+                                  [first, second, grad.detach()]))
 
 
 class _Warp(jt.Function):
     def execute(self, x, flow, rule):
         self._saved, self._rule = (x.detach(), flow.detach()), rule
-        return _code([(*x.shape[:2], *flow.shape[2:])], _WARP, [x, flow], **rule)[0]
+        return _LIBRARY.run("warp", [(*x.shape[:2], *flow.shape[2:])], [x, flow], **rule)[0]
 
     def grad(self, grad):
         x, flow = self._saved
-        return (*_code([x.shape, flow.shape], _WARP_GRADIENTS, [x, flow, grad.detach()],
-                       **self._rule), None)
-
-
-def _code(shapes: Sequence[Sequence[int]], source: str, inputs: Sequence[jt.Var],
-          **data: Any) -> list[jt.Var]:
-    header = "#include <cmath>\n" + "".join(native.source(name) for name in _SOURCES)
-    made = jt.code([tuple(shape) for shape in shapes], ["float32"] * len(shapes), list(inputs),
-                   cpu_header=header, cpu_src=source, data=data)
-    return list(made) if isinstance(made, (list, tuple)) else [made]
+        return (*_LIBRARY.run("warp_gradients", [x.shape, flow.shape], [x, flow, grad.detach()],
+                              **self._rule), None)

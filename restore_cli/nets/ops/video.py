@@ -1,4 +1,4 @@
-"""The video network's flow decoders without gradients, as one CPU operator.
+"""The video network's flow decoders and its linear end without gradients, as CPU operators.
 
 All that the flow network does with two pyramids stays in one blocked layout from the first layer
 to the last, as in `nets.ops.chain`; dilated convolutions work on the phases of their maps.
@@ -6,31 +6,15 @@ to the last, as in `nets.ops.chain`; dilated convolutions work on the phases of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jittor as jt
+import numpy as np
 
 from restore_cli.nets.ops import chain
 from restore_cli.nets.ops.chain import Packed
-
-_SOURCES = ("motion.cc", "video.cc")
-
-# Packed weights, biases, transposed convolutions, steps, widths; then two maps a level.
-_DECODE = """
-  std::vector<int64_t> lists[3];
-  const int* number = in4_p;
-  for (auto& list : lists)
-    for (int left = *number++; left; left--) list.push_back(*number++);
-  std::vector<restore_video::Level> levels;
-  for (size_t i = 5; i < _inputs.size(); i += 2) {
-    auto *one = _inputs[i], *two = _inputs[i + 1];
-    levels.push_back({one->ptr<float>(), two->ptr<float>(), one->shape[0], two->shape[1],
-                      two->shape[2], two->shape[3]});
-  }
-  restore_video::decode(levels, out0_shape0, lists[0], lists[1], lists[2], in2_p, in3_p,
-                        restore_chain::Weights(in0_p, in1_p, data["half"] != 0), out0_p);
-"""
 
 
 @dataclass(frozen=True)
@@ -68,6 +52,67 @@ def decode(first: Sequence[jt.Var], second: Sequence[jt.Var], packed: PackedFlow
     """
     shape = (second[0].shape[0], 2, *second[0].shape[2:])
     pairs = [part for both in zip(first, second, strict=True) for part in both]
-    return chain.code(shape, _DECODE, [packed.layers.weights, packed.layers.biases, packed.ups,
-                                       packed.steps, packed.widths, *pairs], _SOURCES,
-                      half=packed.layers.half)
+    return chain.LIBRARY.run(
+        "decode_flow", [shape], [packed.layers.weights, packed.layers.biases, packed.ups,
+                                 packed.steps, packed.widths, *pairs], half=packed.layers.half)[0]
+
+
+@dataclass(frozen=True)
+class PackedTail:
+    """The network's linear end, composed into one 5x5 convolution.
+
+    Attributes:
+        inside: its transformed weights; the pixel shuffle's channels are padded to `chain.GROUP`.
+        bias: of these.
+        rim, rim_bias: the convolutions of the outermost pixels, see `pack_tail`.
+        outputs: channels that are no padding.
+    """
+
+    inside: jt.Var
+    bias: jt.Var
+    rim: jt.Var
+    rim_bias: jt.Var
+    outputs: int
+
+
+def pack_tail(inside: chain.Layer, rim: Sequence[chain.Layer]) -> PackedTail:
+    """Transforms the weights of `enlarge`, once for all calls.
+
+    Args:
+        inside: weight (O s s, C, 5, 5) and bias.
+        rim: the same for the picture's outermost pixels, from the top left corner to the bottom
+            right one line by line, without the taps that would read beyond the picture.
+    """
+    weights, biases = [], []
+    for weight, bias in (inside, *rim):
+        outputs, inputs, height, width = weight.shape
+        made = np.zeros((chain.padded(inputs), height, width, chain.padded(outputs)), np.float32)
+        made[:inputs, ..., :outputs] = weight.transpose(1, 2, 3, 0)
+        weights.append(made)
+        biases.append(np.pad(bias, (0, made.shape[3] - outputs)).astype(np.float32))
+    size = chain.MARGIN + 36 * weights[0].shape[0] * weights[0].shape[3]
+    packed = chain.LIBRARY.run("pack_tail", [(size,)], [jt.array(weights[0])])[0]
+    packed.sync()
+    around = [made.transpose(1, 2, 0, 3).ravel() for made in weights[1:]]
+    return PackedTail(packed.stop_grad(), *(jt.array(part).stop_grad() for part in (
+        biases[0], np.concatenate(around), np.concatenate(biases[1:]))), inside[0].shape[0])
+
+
+def enlarge(x: jt.Var, packed: PackedTail, ends: Sequence[bool], frame: jt.Var) -> jt.Var:
+    """The picture from what the residual blocks lead to.
+
+    Args:
+        x: (N, C, H, W), sides of at least 4; the picture or a tile of it.
+        ends: whether the picture ends at the top, bottom, left and right of `x`; where it does
+            not, the outer 2 pixels of `x` are wrong in the result.
+        frame: (N, O, H, W), enlarged bilinearly and added.
+
+    Returns:
+        (N, O, s H, s W).
+    """
+    scale = math.isqrt(packed.outputs // frame.shape[1])
+    shape = (*frame.shape[:2], scale * x.shape[2], scale * x.shape[3])
+    sides = dict(zip(("top", "bottom", "left", "right"), ends, strict=True))
+    return chain.LIBRARY.run("enlarge_picture", [shape], [
+        packed.inside, packed.bias, packed.rim, packed.rim_bias, x, frame], scale=scale,
+        **sides)[0]

@@ -14,7 +14,7 @@ from jittor import nn
 
 from restore_cli.nets.ops import chain, video
 from restore_cli.nets.ops.chain import Layer
-from restore_cli.nets.ops.video import PackedFlow
+from restore_cli.nets.ops.video import PackedFlow, PackedTail
 from restore_cli.nets.vsr import borders, pwc, shapes, tail
 from restore_cli.nets.vsr.model import Vsr
 from restore_cli.nets.vsr.pwc import Pyramid
@@ -46,6 +46,7 @@ class Quick:
             self._body = chain.pack([*_shares(network.fusion_conv[0], feat),
                                      *_blocks(network.recons_net, feat)])
             self._flow = pack_flow(network.flow_net.moduleNetwork, self._config)
+            self._packed_tail = _pack_tail(self.tail_weights())
 
     def tail_weights(self) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]:
         """The composed tail as in `Borders.weights`, with that of the inside."""
@@ -75,6 +76,13 @@ class Quick:
             return self._network.recons_net(self._network.combine(moved))
         return chain.chain(moved, self._body, self._config["n_feat"], self._config["recons_RBS"])
 
+    def picture(self, x: jt.Var, frame: jt.Var, ends: tuple[bool, bool, bool, bool] = (True,) * 4
+                ) -> jt.Var:
+        """The enlarged frame from what `body` leads to and the frame (N, 3, H, W) itself."""
+        if self.fused and min(x.shape[2:]) >= 2 * tail.REACH:
+            return video.enlarge(x, self._packed_tail, ends, frame)
+        return self.detail(x, ends) + self._network.base(frame)
+
     def detail(self, x: jt.Var, ends: tuple[bool, bool, bool, bool] = (True,) * 4) -> jt.Var:
         """As `Vsr.quick_tail`, by composed convolutions at the borders too."""
         if min(x.shape[2:]) < 2 * tail.REACH:
@@ -82,6 +90,12 @@ class Quick:
         made = nn.conv2d(x, self._tail.weight, self._tail.bias, padding=tail.REACH)
         made = self._borders.put(x, made, ends)
         return nn.PixelShuffle(self._network.scale)(made) if self._network.scale > 1 else made
+
+
+def _pack_tail(weights: dict[tuple[int, int], Layer]) -> PackedTail:
+    """From `Quick.tail_weights`."""
+    return video.pack_tail(weights[0, 0], [weights[row, column] for row in (-1, 0, 1)
+                                           for column in (-1, 0, 1) if row or column])
 
 
 def _layer(conv: nn.Conv, pieces: Sequence[Sequence[int]]) -> Layer:
