@@ -154,7 +154,7 @@ class Stream:
         del moved
         ends = (y.start == 0, y.stop == self._size[0], x.start == 0, x.stop == self._size[1])
         pixels = planes(window[network.centre].frame.rgb[y, x])
-        made = (self._quick.detail(body, ends) + network.base(jt.array(pixels))).numpy()
+        made = self._quick.picture(body, jt.array(pixels), ends).numpy()
         rows, columns = (slice(network.scale * one.start, network.scale * one.stop)
                          for one in tile.inner)
         return made[0, :, rows, columns].transpose(1, 2, 0)
