@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib import util
 from types import ModuleType
 
-from restore_cli.runtime import core_build, guard
+from restore_cli.runtime import guard
 from restore_cli.runtime.environment import Plan
 
 
@@ -28,8 +28,7 @@ def load(plan: Plan, *, compilers: int = 0) -> ModuleType:
     """
     os.environ.update(plan.lasting)
     with guard.undisturbed(plan.environment):
-        with core_build.hastened(compilers, plan.base, plan.wrapper) if compilers \
-                else _complete():
+        with _hastened(plan, compilers) if compilers else _complete():
             import jittor
     flags = jittor.flags
     if plan.wrapper:
@@ -60,6 +59,12 @@ def set_threads(threads: int) -> None:
         except (OSError, AttributeError, TypeError):
             continue
         return
+
+
+def _hastened(plan: Plan, compilers: int) -> contextlib.AbstractContextManager[None]:
+    from restore_cli.runtime import core_build  # needs what is slow to import
+
+    return core_build.hastened(compilers, plan.base, plan.wrapper)
 
 
 @contextlib.contextmanager
