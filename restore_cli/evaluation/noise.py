@@ -145,13 +145,14 @@ class Examined:
             raise ShapeError("restored", str(before.shape), after.shape)
         if not self.channels:
             return self.report
-        parts = _all([lambda c=channel, p=plane: noise_channel.after(c, before[p], after[p])
-                      for channel, plane in zip(self.channels, self.planes)], threads)
-        correlation = np.mean([covariance.correlation for _, covariance, _ in parts], axis=0)
+        parts = _all([work for channel, plane in zip(self.channels, self.planes) for work in (
+            lambda c=channel, p=plane: noise_channel.removed(c, before[p] - after[p]),
+            lambda c=channel, p=plane: noise_channel.kept(c, after[p]))], threads)
+        removed, kept = parts[::2], parts[1::2]
+        correlation = np.mean([covariance.correlation for _, covariance in removed], axis=0)
         return replace(self.report, residual=ResidualReport(
-            tuple(sigma for sigma, _, _ in parts),
-            {lag: float(value) for lag, value in zip(LAGS, correlation)},
-            float(np.mean([kept for _, _, kept in parts]))))
+            tuple(sigma for sigma, _ in removed),
+            {lag: float(value) for lag, value in zip(LAGS, correlation)}, float(np.mean(kept))))
 
 
 def estimate_sigma(plane: np.ndarray) -> float:
@@ -170,7 +171,7 @@ def estimate_sigma(plane: np.ndarray) -> float:
     if min(plane.shape) < _SMALLEST:
         return noise_channel.quick_sigma(plane)
     values = noise_traces.sample(plane)
-    step = noise_traces.step(values)
+    step = noise_traces.step(np.sort(values))
     return noise_channel.measure(plane, noise_traces.limits(values, step), step).sigma
 
 
@@ -222,9 +223,12 @@ def examine(noisy: np.ndarray, *, scale: float | None = None, threads: int = 1) 
     looked_at = alive[:1] if same else alive
     kept = planes[looked_at]
     values = [noise_traces.sample(plane) for plane in kept]
-    low, high = np.quantile(np.concatenate(values), (0.001, 0.999))
-    span = float(high - low) or float(np.ptp(kept))
-    step = noise_traces.step(np.concatenate(values))
+    ordered = np.concatenate(values)
+    ordered.sort()
+    low, high = (_quantile(ordered, share) for share in (0.001, 0.999))
+    span = (high - low) or float(np.ptp(kept))
+    step = noise_traces.step(ordered)
+    del ordered
     ends = [noise_traces.limits(part, step) for part in values]
     report = NoiseReport(none, none, none, dict.fromkeys(LAGS, 0.0), same_channels=same, step=step,
                          span=min(span, scale) if scale else span,
@@ -293,6 +297,15 @@ def _planes(image: np.ndarray, what: str) -> np.ndarray:
     if finite.all():
         return planes
     return np.where(finite, planes, planes[finite].mean() if finite.any() else 0.0)
+
+
+def _quantile(ordered: np.ndarray, share: float) -> float:
+    """As `numpy.quantile`, of sorted numbers: it would look for an order again."""
+    place = share * (len(ordered) - 1)
+    before = int(place)
+    low, high = ordered[before], ordered[min(before + 1, len(ordered) - 1)]
+    step, part = float(high - low), place - before
+    return float(low) + step * part if part < 0.5 else float(high) - step * (1 - part)
 
 
 def _all(tasks: Sequence[Callable[[], Any]], threads: int) -> list[Any]:

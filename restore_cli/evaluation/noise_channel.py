@@ -30,7 +30,7 @@ class Channel:
 
     Attributes:
         blocks, parts: what it was measured on, see `noise_blocks`; blocks are None where only
-            `after` is still to be asked.
+            `removed` and `kept` are still to be asked.
         sigma: standard deviation of white noise over the picture's brightness.
         gain, offset: of variance = gain * value + offset.
         covariance: of the two brightness classes that show least correlation, variance 1.
@@ -171,24 +171,29 @@ def _pair(one: Channel, other: Channel, index: np.ndarray, half: int) -> float:
     return float((plus - minus) / max(plus + minus, 1e-30))
 
 
-def after(channel: Channel, noisy: np.ndarray, restored: np.ndarray
-          ) -> tuple[float, Covariance, float]:
+def removed(channel: Channel, difference: np.ndarray) -> tuple[float, Covariance]:
     """What a restoration took from a plane.
 
+    Args:
+        difference: the noisy plane without the restored one.
+
     Returns:
-        (standard deviation of the difference, its covariance in flat places, share of the
-        noise's standard deviation that is still in the restored plane there).
+        (its standard deviation, its covariance in flat places).
     """
-    difference = noisy - restored
-    removed, left = noise_blocks.cut(difference), noise_blocks.cut(restored)
-    power, kept, before = np.zeros(64), 0.0, 0.0
+    blocks, power = noise_blocks.cut(difference), np.zeros(64)
+    for part in channel.parts:
+        power += noise_blocks.power_at(blocks, part.chosen)
+    return float(difference.std()), fit(power / len(channel.parts), texture=False)
+
+
+def kept(channel: Channel, restored: np.ndarray) -> float:
+    """Share of the noise's standard deviation that is still in a restored plane's flat places."""
+    blocks, left, before = noise_blocks.cut(restored), 0.0, 0.0
     fine = noise_blocks.ORDER >= _FINE_ORDER  # below, the picture itself outweighs weak noise
     for part in channel.parts:
-        power += noise_blocks.power_at(removed, part.chosen)
-        kept += noise_blocks.power_at(left, part.chosen)[fine].mean()
+        left += noise_blocks.power_at(blocks, part.chosen)[fine].mean()
         before += part.power[fine].mean()
-    return (float(difference.std()), fit(power / len(channel.parts), texture=False),
-            float(np.sqrt(min(1.0, kept / before))) if before > 0 else 0.0)
+    return float(np.sqrt(min(1.0, left / before))) if before > 0 else 0.0
 
 
 def quick_sigma(plane: np.ndarray) -> float:

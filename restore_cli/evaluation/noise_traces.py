@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from restore_cli.evaluation.noise_blocks import ORDER, SIDE, transform
+from restore_cli.evaluation.noise_blocks import ORDER, SIDE, joined, transform
 
 _SAMPLE = 1 << 20  # pixels looked at for steps and limits
 _PILE = 4.0  # times as many values at a limit as the levels beside it hold
@@ -27,6 +27,7 @@ _GRID_SCORE = 12.0
 # moved them from zero, 0.6 for (normal) noise of one step that was added after JPEG.
 _GRID_SHARP = 0.72
 
+_STRIP = 64  # rows looked at together, which stay in the cache
 _LINES = 1536  # rows and columns read when looking for enlarging
 _PEAK = 8.0  # times the median of the spectrum; see `enlargement`
 _MOSAIC = 0.12  # see `mosaic`
@@ -50,14 +51,20 @@ def sample(plane: np.ndarray) -> np.ndarray:
     return plane[::every].ravel()
 
 
-def step(values: np.ndarray) -> float:
+def step(ordered: np.ndarray) -> float:
     """Distance between neighbouring levels of quantised values; 0 for continuous ones.
 
     A level that no pixel has leaves a gap, so the most common distance counts.
+
+    Args:
+        ordered: the values, sorted.
     """
-    levels = np.unique(values)
-    if len(levels) < 2 or len(levels) > len(values) / 4:
+    if not len(ordered):
         return 0.0
+    first = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
+    if not len(first) or len(first) + 1 > len(ordered) / 4:
+        return 0.0
+    levels = ordered[np.concatenate(([0], first))]
     gaps = np.diff(levels.astype(np.float64))
     gaps = gaps[gaps > 1e-7 * max(abs(levels[0]), abs(levels[-1]))]
     if not len(gaps):
@@ -104,19 +111,26 @@ def jpeg_grid(plane: np.ndarray, step_size: float) -> tuple[tuple[int, int] | No
     low, high = float(plane.min()), float(plane.max())
     thin = max(1, int(np.sqrt(height * width / SIDE**2 / _GRID_BLOCKS)))
     shares, near = np.zeros((2, SIDE, SIDE))
+    coarse = np.flatnonzero(ORDER < 2)
     for row in range(SIDE):
+        lows, highs = (joined(plane[row:], SIDE * thin, join)
+                       for join in (np.minimum, np.maximum))
         for column in range(SIDE):
-            blocks = windows[row::SIDE * thin, column::SIDE * thin].reshape(-1, SIDE * SIDE)
-            least, most = blocks.min(axis=1), blocks.max(axis=1)
+            blocks = windows[row::SIDE * thin, column::SIDE * thin]
+            least, most = (part[:, column::SIDE * thin] for part in (lows, highs))
             # Flat blocks tell nothing, and cut off pixels spoil the zeros.
             busy = most - least > 3 * step_size
             whole = busy & (least > low) & (most < high)
-            blocks = blocks[whole if whole.sum() >= _FEWEST_BLOCKS else busy]
+            chosen = whole if np.count_nonzero(whole) >= _FEWEST_BLOCKS else busy
+            blocks = blocks[chosen].reshape(-1, SIDE * SIDE)
             if len(blocks) < _FEWEST_BLOCKS:
                 return None, 0.0
-            sizes = np.abs(transform(blocks)[:, ORDER >= 2])
-            shares[row, column] = np.mean(sizes < _GRID_ZERO * step_size)
-            near[row, column] = np.mean(sizes < 2 * _GRID_ZERO * step_size)
+            sizes = transform(blocks)
+            np.abs(sizes, out=sizes)
+            sizes[:, coarse] = np.inf  # these do not count
+            counted = len(sizes) * (SIDE * SIDE - len(coarse))
+            shares[row, column] = np.count_nonzero(sizes < _GRID_ZERO * step_size) / counted
+            near[row, column] = np.count_nonzero(sizes < 2 * _GRID_ZERO * step_size) / counted
     best = np.unravel_index(int(shares.argmax()), shares.shape)
     # A row or a column of the grid alone also stands out: compare with the phases off both.
     others = np.delete(np.delete(shares, best[0], axis=0), best[1], axis=1)
@@ -192,10 +206,22 @@ def spikes(plane: np.ndarray, sigma: float) -> float:
         plane: (H, W) float32, 3x3 or larger.
         sigma: standard deviation of its noise; "far" is `LONE` times this.
     """
-    height, width = plane.shape
-    around = [plane[y:height - 2 + y, x:width - 2 + x]
-              for y in range(3) for x in range(3) if (y, x) != (1, 1)]
-    inner, far = plane[1:-1, 1:-1], np.float32(LONE * sigma)
-    above = inner > np.maximum.reduce(around) + far
-    below = inner < np.minimum.reduce(around) - far
-    return float((above | below).mean())
+    above, below = (_lone(plane, far, join) for far, join in (
+        (np.float32(LONE * sigma), np.maximum), (np.float32(-LONE * sigma), np.minimum)))
+    return (above + below) / plane[1:-1, 1:-1].size
+
+
+def _lone(plane: np.ndarray, far: np.float32, join: np.ufunc) -> int:
+    """How many pixels are beyond the largest, or smallest (`join`), of their eight neighbours by
+    more than `far`."""
+    beyond = np.greater if join is np.maximum else np.less
+    found = 0
+    for first in range(1, len(plane) - 1, _STRIP):
+        part = plane[first - 1:first + _STRIP + 1]
+        rows = join(join(part[:, :-2], part[:, 1:-1]), part[:, 2:])
+        around = join(rows[:-2], rows[2:])
+        join(around, part[1:-1, :-2], out=around)
+        join(around, part[1:-1, 2:], out=around)
+        around += far
+        found += np.count_nonzero(beyond(part[1:-1, 1:-1], around))
+    return found
