@@ -264,8 +264,9 @@ def build(arch: str, config: Mapping[str, Any], weights: Weights | None, name: s
     facts = shapes.describe(arch, config)
     jt.set_global_seed(seed % (1 << 31))
     network = registry.build(arch, config)
-    jt.sync_all()  # weights are drawn when they are needed, from whatever seed is set then
-    if weights is not None:
+    if weights is None:
+        jt.sync_all()  # they are drawn when they are needed, from whatever seed is set then
+    else:
         network.load_state_dict(weights.tensors)
     return Loaded(name, arch, dict(config), network, layout(arch, config), facts.inputs,
                   facts.dims, Normalisation() if weights is None else Normalisation.of(weights),

@@ -83,7 +83,7 @@ class Session:
                         lambda *where: noise[(slice(None), *where)])
             denoise_train.train(loaded, denoise_train.Patches([part], 1),
                                 Recipe(None, 1, struct=self.recipe.struct))
-        memory.release()
+        memory.release(young=not self.trains)  # a training leaves old cycles behind
 
     def start(self, channels: int, dims: int) -> Loaded:
         """A network to train, with shipped or random weights."""

@@ -39,15 +39,18 @@ class Network(nn.Module):
         if faults:
             shown = "; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" * (len(faults) > 8))
             raise WeightsError(f"{len(faults)} weights do not fit {type(self).__name__}: {shown}")
+        loaded = []
         for key, parameter in own.items():
             value = params[key]
             value = value.numpy() if isinstance(value, jt.Var) else np.asarray(value)
             value = value.reshape(tuple(parameter.shape))  # Jittor holds scalars as vectors of one
-            made = jt.array(np.ascontiguousarray(value.astype(str(parameter.dtype))))
-            # Jittor fuses a pending array of one element into its first use, where a broadcast
-            # then does not compile: it must be there before.
-            made.sync()
-            parameter.update(made)
+            value = value.astype(str(parameter.dtype), copy=False)
+            loaded.append(jt.array(np.ascontiguousarray(value)))
+            parameter.update(loaded[-1])
+        # Jittor fuses a pending array of one element into its first use, where a broadcast then
+        # does not compile: it must be there before. Not one by one: the first `sync` would draw
+        # all random weights that are replaced here.
+        jt.sync(loaded)
 
 
 class Lambda(nn.Module):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from restore_cli.errors import WeightsError
@@ -79,8 +80,13 @@ def describe(name: str, config: Mapping[str, Any]) -> Facts:
         return Facts(shapes, None, shapes_nafnet.align(config))
     config = complete(name, config)
     controlled = name == "led-cunet"
-    radius = reach.halo(lambda x: _reach(x, controlled), ALIGN)
-    return Facts(_shapes(config, controlled), -(-radius // ALIGN) * ALIGN, ALIGN)
+    return Facts(_shapes(config, controlled), _radius(controlled), ALIGN)
+
+
+@cache
+def _radius(controlled: bool) -> int:
+    found = reach.halo(lambda x: _reach(x, controlled), ALIGN)
+    return -(-found // ALIGN) * ALIGN
 
 
 def widths(channels: int) -> list[int]:
