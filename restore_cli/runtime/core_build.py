@@ -237,7 +237,8 @@ class Build:
         kernels afterwards, when their flags are known."""
         if not self.folder:
             return []
-        missing = [words for words in map(shlex.split, commands) if not os.path.exists(words[-1])]
+        missing = [words for words in map(shlex.split, commands)
+                   if words[0] == self.program and not os.path.exists(words[-1])]
         if len(missing) >= _FEW:
             program, _, *flags = missing[0]
             shutil.rmtree(self.folder / "ahead", ignore_errors=True)
