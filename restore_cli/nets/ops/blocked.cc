@@ -66,20 +66,22 @@ struct Map {
   float* at(int64_t n, int64_t block, int64_t y, int64_t x) const {
     return data + (n * blocks + block) * plane() + (y + 1) * stride() + (x + 1) * LANES;
   }
+  // That of one of the count * blocks planes, or of all.
+  void clear_frame_of(int64_t i) const {
+    float *top = data + i * plane(), *end = top + plane();
+    const int64_t line = stride(), right = (width + 1) * LANES;
+    std::memset(top, 0, line * sizeof(float));
+    for (int64_t y = 1; y <= height; y++) {
+      float* row = top + y * line;
+      std::memset(row, 0, LANES * sizeof(float));
+      std::memset(row + right, 0, (line - right) * sizeof(float));
+    }
+    float* bottom = top + (height + 1) * line;
+    std::memset(bottom, 0, (end - bottom) * sizeof(float));
+  }
   void clear_frame() const {
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < count * blocks; i++) {
-      float *top = data + i * plane(), *end = top + plane();
-      const int64_t line = stride(), right = (width + 1) * LANES;
-      std::memset(top, 0, line * sizeof(float));
-      for (int64_t y = 1; y <= height; y++) {
-        float* row = top + y * line;
-        std::memset(row, 0, LANES * sizeof(float));
-        std::memset(row + right, 0, (line - right) * sizeof(float));
-      }
-      float* bottom = top + (height + 1) * line;
-      std::memset(bottom, 0, (end - bottom) * sizeof(float));
-    }
+    for (int64_t i = 0; i < count * blocks; i++) clear_frame_of(i);
   }
 };
 

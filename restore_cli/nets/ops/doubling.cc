@@ -3,7 +3,7 @@
 // w[0] x[i + 1]. For the latter Winograd's algorithm F(4, 2) takes 5 products for 4 outputs; the
 // former stay as they are. So a square of 4x4 inputs takes 9x9 products, with 6x6 different
 // weights, for its 8x8 outputs; as four ordinary convolutions it would take 144.
-// To be read after winograd.cc.
+// To be read after team.cc.
 
 namespace restore_winograd {
 
@@ -148,77 +148,71 @@ inline int64_t doubled_scratch_size(int64_t in_blocks, int64_t out_blocks) {
 INLINE int first_point(int i) { return i ? i + 3 : 0; }
 INLINE int last_point(int i) { return i + 3; }
 
-// `small` tells the tiles; `finish(n, block, y, x, values)` gets the results.
+// A member's part. `small` tells the tiles; `finish(n, block, y, x, values)` gets the results.
 template <class Way, class Form, class Finish>
-static void doubled_pass(const Map& small, const Map& in, int64_t out_blocks, const float* u,
-                         float* scratch, int threads, Finish finish) {
+static void doubled_part(const Member& member, const Map& small, const Map& in,
+                         int64_t out_blocks, const float* u, float* scratch, Finish finish) {
   const int64_t room = doubled_tiles(in.blocks, out_blocks);
   const Chunk from{room, in.blocks, Form::WORDS}, to{room, out_blocks};
-  const int64_t total = small.count * small.tiles_y() * small.tiles_x();
-  const int64_t share = doubled_scratch_size(in.blocks, out_blocks);
   const int64_t step = in.blocks * out_blocks * Form::WORDS * LANES;
-  const int64_t parts = std::min<int64_t>(threads, (total + FEW_ROWS - 1) / FEW_ROWS);
-#pragma omp parallel for schedule(static, 1)
-  for (int64_t part = 0; part < parts; part++) {
-    float* v = scratch + part * share;
-    float* m = v + Pool::rounded(DOUBLED_POINTS * Chunk{room, in.blocks}.step());
-    const int64_t stop = total * (part + 1) / parts;
-    for (int64_t first = total * part / parts; first < stop; first += room) {
-      const int64_t tiles = std::min(room, stop - first);
-      for (int64_t block = 0; block < in.blocks; block++)
-        for (int64_t t = 0; t < tiles; t++) {
-          const Tile tile(small, first + t);
-          Vector d[Way::IN][Way::IN], made[9][9];
-          load_square(in, tile.n, block, Way::READ * tile.y - Way::BEFORE,
-                      Way::READ * tile.x - Way::BEFORE, d);
-          Way::spread(d, made);
-          float* place = v + (block * room + t) * Form::WORDS;
-          for (int p = 0; p < DOUBLED_POINTS; p++)
-            Form::put(place + p * from.step(), made[p / 9][p % 9]);
+  const Part part(member, small.count * small.tiles_y() * small.tiles_x(), out_blocks);
+  float *v = scratch, *m = v + Pool::rounded(DOUBLED_POINTS * Chunk{room, in.blocks}.step());
+  for (int64_t first = part.first; first < part.stop; first += room) {
+    const int64_t tiles = std::min(room, part.stop - first);
+    for (int64_t block = 0; block < in.blocks; block++)
+      for (int64_t t = 0; t < tiles; t++) {
+        const Tile tile(small, first + t);
+        Vector d[Way::IN][Way::IN], made[9][9];
+        load_square(in, tile.n, block, Way::READ * tile.y - Way::BEFORE,
+                    Way::READ * tile.x - Way::BEFORE, d);
+        Way::spread(d, made);
+        float* place = v + (block * room + t) * Form::WORDS;
+        for (int p = 0; p < DOUBLED_POINTS; p++)
+          Form::put(place + p * from.step(), made[p / 9][p % 9]);
+      }
+    for (int w = 0; w < POINTS; w++)
+      for (int y = first_point(w / 6); y <= last_point(w / 6); y++)
+        for (int x = first_point(w % 6); x <= last_point(w % 6); x++) {
+          const int p = 9 * y + x;
+          multiply_part<Form>(part, v + p * from.step(), from, tiles, u + w * step,
+                              m + p * to.step(), to);
         }
-      for (int w = 0; w < POINTS; w++)
-        for (int y = first_point(w / 6); y <= last_point(w / 6); y++)
-          for (int x = first_point(w % 6); x <= last_point(w % 6); x++) {
-            const int p = 9 * y + x;
-            multiply_panels<Form>(v + p * from.step(), from, tiles, u + w * step,
-                                  m + p * to.step(), to);
-          }
-      for (int64_t block = 0; block < out_blocks; block++)
-        for (int64_t t = 0; t < tiles; t++) {
-          const Tile tile(small, first + t);
-          const float* place = m + (block * room + t) * LANES;
-          Vector product[9][9], made[Way::OUT][Way::OUT];
-          for (int p = 0; p < DOUBLED_POINTS; p++)
-            product[p / 9][p % 9] = load(place + p * to.step());
-          Way::gather(product, made);
-          finish(tile.n, block, Way::WRITE * tile.y, Way::WRITE * tile.x, made);
-        }
-    }
+    for (int64_t block = part.block; block < part.end; block++)
+      for (int64_t t = 0; t < tiles; t++) {
+        const Tile tile(small, first + t);
+        const float* place = m + (block * room + t) * LANES;
+        Vector product[9][9], made[Way::OUT][Way::OUT];
+        for (int p = 0; p < DOUBLED_POINTS; p++)
+          product[p / 9][p % 9] = load(place + p * to.step());
+        Way::gather(product, made);
+        finish(tile.n, block, Way::WRITE * tile.y, Way::WRITE * tile.x, made);
+      }
   }
 }
 
-// Without activation. u: transformed weights, panels as `transform_weights` orders them.
-static void doubled_convolve(const Map& in, const float* u, const float* bias, const Map& out,
-                             float* scratch, int threads, bool half) {
-  with_form(half, [&](auto form) {
-    doubled_pass<Doubling, decltype(form)>(
-        in, in, out.blocks, u, scratch, threads,
-        [&](int64_t n, int64_t block, int64_t y, int64_t x, const Vector (&made)[8][8]) {
-      const Vector more = load(bias + block * LANES);
-      const int64_t rows = std::min<int64_t>(8, out.height - y);
-      const int64_t columns = std::min<int64_t>(8, out.width - x);
-      for (int64_t a = 0; a < rows; a++)
-        for (int64_t b = 0; b < columns; b++)
-          store(out.at(n, block, y + a, x + b), made[a][b] + more);
-    });
+// A member's part, without activation. u: transformed weights, panels as `transform_weights`
+// orders them; scratch: the member's own.
+template <class Form>
+static void doubled_convolve(const Member& member, const Map& in, const float* u,
+                             const float* bias, const Map& out, float* scratch) {
+  doubled_part<Doubling, Form>(
+      member, in, in, out.blocks, u, scratch,
+      [&](int64_t n, int64_t block, int64_t y, int64_t x, const Vector (&made)[8][8]) {
+    const Vector more = load(bias + block * LANES);
+    const int64_t rows = std::min<int64_t>(8, out.height - y);
+    const int64_t columns = std::min<int64_t>(8, out.width - x);
+    for (int64_t a = 0; a < rows; a++)
+      for (int64_t b = 0; b < columns; b++)
+        store(out.at(n, block, y + a, x + b), made[a][b] + more);
   });
 }
 
 // The gradient of `in`, before the activation that made it; `grad` may be `added` itself.
-static void doubled_gradient(const Map& out_grad, const float* u, const Map& in, float slope,
-                             const Map* added, const Map& grad, float* scratch, int threads) {
-  doubled_pass<Halving, Single>(
-      grad, out_grad, grad.blocks, u, scratch, threads,
+static void doubled_gradient(const Member& member, const Map& out_grad, const float* u,
+                             const Map& in, float slope, const Map* added, const Map& grad,
+                             float* scratch) {
+  doubled_part<Halving, Single>(
+      member, grad, out_grad, grad.blocks, u, scratch,
       [&](int64_t n, int64_t block, int64_t y, int64_t x, const Vector (&made)[4][4]) {
     const int64_t rows = std::min<int64_t>(4, grad.height - y);
     const int64_t columns = std::min<int64_t>(4, grad.width - x);

@@ -1,10 +1,9 @@
 // Networks of 3x3 convolutions told by a list of steps: what they are, and where their maps lie. All
-// maps have one blocked layout. To be read after unet_layers.cc.
+// maps have one blocked layout. To be read after unet_layers.cc and team.cc.
 
 namespace restore_graph {
 
 using namespace restore_winograd;
-using restore_unet::for_rows;
 
 constexpr int64_t GROUP = 16;   // channels of a map are multiples of this
 constexpr int64_t MARGIN = 32;  // floats of a kept buffer in front of what begins on a cache line
@@ -149,12 +148,11 @@ static int64_t lay_out(const Graph& g, Purpose purpose, float* base, std::vector
 
 // An image's pixels, `factor` x `factor` of them side by side in the channels, and back. A mask
 // takes what is filled in through the gradient of its activation.
-static void fill(const float* from, int64_t channels, int64_t factor, const Map* mask, float slope,
-                 const Map& to) {
+static void fill(const Member& member, const float* from, int64_t channels, int64_t factor,
+                 const Map* mask, float slope, const Map& to) {
   const int64_t line = to.width * factor, plane = line * to.height * factor;
-  to.clear_frame();
-#pragma omp parallel for schedule(static)
-  for (int64_t row = 0; row < to.count * to.height; row++) {
+  member.clear_frame(to);
+  member.share(to.count * to.height, [&](int64_t row) {
     const int64_t n = row / to.height, y = row % to.height;
     for (int64_t block = 0; block < to.blocks; block++) {
       float* pixel = to.at(n, block, y, 0);
@@ -170,13 +168,13 @@ static void fill(const float* from, int64_t channels, int64_t factor, const Map*
         store(pixel + x * LANES, rectify_gradient(load(mask->at(n, block, y, x)),
                                                   load(pixel + x * LANES), slope));
     }
-  }
+  });
 }
 
-static void spill(const Map& from, int64_t channels, int64_t factor, float* to) {
+static void spill(const Member& member, const Map& from, int64_t channels, int64_t factor,
+                  float* to) {
   const int64_t line = from.width * factor, plane = line * from.height * factor;
-#pragma omp parallel for schedule(static)
-  for (int64_t row = 0; row < from.count * from.height; row++) {
+  member.share(from.count * from.height, [&](int64_t row) {
     const int64_t n = row / from.height, y = row % from.height;
     for (int64_t c = 0; c < channels * factor * factor; c++) {
       const int64_t phase = c / channels;
@@ -185,7 +183,7 @@ static void spill(const Map& from, int64_t channels, int64_t factor, float* to) 
                       (y * factor + phase / factor) * line + phase % factor;
       for (int64_t x = 0; x < from.width; x++) target[x * factor] = pixel[x * LANES];
     }
-  }
+  });
 }
 
 }  // namespace restore_graph

@@ -25,7 +25,7 @@ _MARGIN = 32
 _KINDS = ("convolve", "pool", "add", "double")
 
 _LIBRARY = Library("blocked.cc", "forms.cc", "products.cc", "winograd.cc", "unet_layers.cc",
-                   "doubling.cc", "weight_sums.cc", "graph.cc", "graph_passes.cc")
+                   "team.cc", "doubling.cc", "weight_sums.cc", "graph.cc", "graph_passes.cc")
 
 available = unet_operator.available
 

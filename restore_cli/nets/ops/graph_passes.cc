@@ -3,6 +3,8 @@
 
 namespace restore_graph {
 
+using restore_unet::Square;
+
 static restore_blocked::Pool pool;
 
 // What a pass works in.
@@ -12,46 +14,50 @@ struct Work {
   bool half = false;  // products in bfloat16
   bool to_input = false, to_parameters = false;  // what a backward pass is for
   int threads = available_threads();
+  int64_t working = 0;  // floats of scratch memory for each thread
   float* scratch = nullptr;
   std::vector<float*> weights, biases, sums;
-  std::vector<bool> begun;  // layers whose sums are
 
-  // Takes `more` floats beside its own; returns them.
+  bool is_backward() const { return to_input || to_parameters; }
+
+  // Takes memory; `more` floats beside its own, which it returns.
   float* begin(int64_t more) {
-    const bool backward = to_input || to_parameters;
-    int64_t working = 0, kept = 0, widest = 0;
+    int64_t shared = 0, kept = 0;
     for (const Layer& layer : g.layers) {
-      const int64_t in = layer.in(), out = layer.out(), size = weights_size(in, out);
+      const int64_t in = layer.in(), out = layer.out();
       const int64_t points = layer.doubles ? DOUBLED_POINTS : POINTS;
-      const auto share = layer.doubles ? doubled_scratch_size(in, out)
-                                       : std::max(scratch_size(in, out, false),
-                                                  scratch_size(out, in, false));
-      working = std::max(working, threads * share);
-      kept += size + Pool::rounded(layer.outputs);
-      if (!to_parameters) continue;
-      working = std::max(working, batch_size(points, in, out, threads));
-      if (layer.uses > 1) kept += size;
-      else widest = std::max(widest, size);
+      working = std::max(working, layer.doubles ? doubled_scratch_size(in, out)
+                                                : std::max(scratch_size(in, out, false),
+                                                           scratch_size(out, in, false)));
+      kept += (1 + to_parameters) * weights_size(in, out) + Pool::rounded(layer.outputs);
+      if (to_parameters) shared = std::max(shared, batch_size(points, in, out, threads));
     }
-    pool.reserve(Pool::rounded(more) + kept + widest + working);
-    float *made = pool.take(more), *shared = pool.take(widest);
+    shared = std::max(shared, threads * working);
+    pool.reserve(Pool::rounded(more) + kept + shared);
+    float* made = pool.take(more);
     for (const Layer& layer : g.layers) {
       const int64_t size = weights_size(layer.in(), layer.out());
       weights.push_back(pool.take(size));
-      if (backward) transform<Single>(layer, true, weights.back());
-      else with_form(half, [&](auto form) {
-        transform<decltype(form)>(layer, false, weights.back());
-      });
+      if (to_parameters) sums.push_back(pool.take(size));
       biases.push_back(pool.take(layer.outputs));
       for (int64_t i = 0; i < layer.outputs; i++) {
         const int32_t place = layer.index[layer.size() + i];
         biases.back()[i] = place < 0 ? 0 : parameters[layer.bias][place];
       }
-      if (to_parameters) sums.push_back(layer.uses > 1 ? pool.take(size) : shared);
     }
-    begun.resize(g.layers.size());
-    scratch = pool.take(working);
+    scratch = pool.take(shared);
     return made;
+  }
+
+  float* own(const Member& member) const { return scratch + member.me * working; }
+
+  // A member's part of the transforms of all weights.
+  void transform(const Member& member) const {
+    for (size_t i = 0; i < g.layers.size(); i++)
+      if (is_backward()) transform<Single>(member, g.layers[i], true, weights[i]);
+      else with_form(half, [&](auto form) {
+        transform<decltype(form)>(member, g.layers[i], false, weights[i]);
+      });
   }
 
   // Blocks of a layer's inputs whose gradients are wanted: all but the image's.
@@ -63,13 +69,12 @@ struct Work {
 
   // Weights as `transform_weights` makes them.
   template <class Form>
-  void transform(const Layer& layer, bool backward, float* to) const {
+  void transform(const Member& member, const Layer& layer, bool backward, float* to) const {
     const int64_t from_blocks = backward ? layer.out() : layer.in();
     const int64_t to_blocks = backward ? wanted(layer) : layer.out();
     const int64_t step = from_blocks * to_blocks * Form::WORDS * LANES;
     const float* given = parameters[layer.weight];
-#pragma omp parallel for schedule(static)
-    for (int64_t word = 0; word < from_blocks * Form::WORDS; word++)
+    member.share(from_blocks * Form::WORDS, [&](int64_t word) {
       for (int64_t block = 0; block < to_blocks; block++) {
         Vector u[Form::DEPTH][6][6];
         for (int k = 0; k < Form::DEPTH; k++) {
@@ -94,68 +99,84 @@ struct Work {
           Form::put_weights(place + p * step, both);
         }
       }
+    });
   }
 
-  void forward(const float* x, const std::vector<Map>& maps, float* y) {
-    fill(x, g.in_channels, g.in_factor, nullptr, 1, maps[0]);
+  // Each member's part of the forward pass; weights are transformed.
+  template <class Form>
+  void forward(const Member& member, const float* x, const std::vector<Map>& maps,
+               float* y) const {
+    fill(member, x, g.in_channels, g.in_factor, nullptr, 1, maps[0]);
     for (const Step& s : g.steps) {
       const Map& out = maps[s.out];
       const Map in[2] = {maps[s.in[0]], maps[s.in[1]]};
-      out.clear_frame();
+      member.wait();
+      member.clear_frame(out);
       if (s.kind == CONVOLVE) {
-        convolve(in, s.ins, weights[s.layer], biases[s.layer], s.slope, &out, 1, nullptr, scratch,
-                 threads, nullptr, half);
-      } else if (s.kind == POOL) {
-        restore_unet::max_pool(in[0], out);
+        convolve_part<Form>(member, in, s.ins, weights[s.layer], biases[s.layer], s.slope, &out, 1,
+                            nullptr, own(member), nullptr);
       } else if (s.kind == DOUBLE) {
-        doubled_convolve(in[0], weights[s.layer], biases[s.layer], out, scratch, threads, half);
+        doubled_convolve<Form>(member, in[0], weights[s.layer], biases[s.layer], out,
+                               own(member));
+      } else if (s.kind == POOL) {
+        member.rows(out, [&](int64_t n, int64_t block, int64_t y) {
+          for (int64_t x = 0; x < out.width; x++)
+            store(out.at(n, block, y, x),
+                  Square{in[0].at(n, block, 2 * y, 2 * x), in[0].stride()}.largest());
+        });
       } else {
-        for_rows(out, [&](int64_t n, int64_t block, int64_t y) {
+        member.rows(out, [&](int64_t n, int64_t block, int64_t y) {
           for (int64_t x = 0; x < out.width; x++)
             store(out.at(n, block, y, x),
                   load(in[0].at(n, block, y, x)) + load(in[1].at(n, block, y, x)));
         });
       }
     }
-    spill(maps[g.last()], g.out_channels, g.out_factor, y);
+    member.wait();
+    spill(member, maps[g.last()], g.out_channels, g.out_factor, y);
   }
 
   // The gradient of a map is kept as it is before the map's activation; whoever makes a part of it
   // takes that through the activation, and adds it to the parts that are there.
-  void backward(const std::vector<Map>& maps, const std::vector<Map>& grads, const float* y_grad,
-                const std::vector<float*>& parameter_grads) {
-    std::vector<bool> there(maps.size(), false);
+  void backward(const Member& member, const std::vector<Map>& maps, const std::vector<Map>& grads,
+                const float* y_grad) const {
+    std::vector<bool> there(maps.size(), false), begun(g.layers.size(), false);
     const float slope = g.places[g.last()].slope;
-    fill(y_grad, g.out_channels, g.out_factor, slope == 1 ? nullptr : &maps[g.last()], slope,
-         grads[g.last()]);
+    fill(member, y_grad, g.out_channels, g.out_factor, slope == 1 ? nullptr : &maps[g.last()],
+         slope, grads[g.last()]);
     for (int i = (int)g.steps.size() - 1; i >= 0; i--) {
       const Step& s = g.steps[i];
       const Map in[2] = {maps[s.in[0]], maps[s.in[1]]}, to[2] = {grads[s.in[0]], grads[s.in[1]]};
       const Map& grad = grads[s.out];
-      const float own = g.places[s.in[0]].slope;
+      const float slope = g.places[s.in[0]].slope;
       const bool known = there[s.in[0]];
+      member.wait();
       for (int k = 0; k < s.ins; k++)
-        if (!there[s.in[k]]) to[k].clear_frame();
-      if (s.layer >= 0 && to_parameters) layer_gradient(i, in, grad, parameter_grads);
+        if (!there[s.in[k]]) member.clear_frame(to[k]);
+      if (s.layer >= 0 && to_parameters) {
+        auto add = [&](auto shape) {
+          add_weight_gradient<decltype(shape)>(member, in, s.ins, grad, !begun[s.layer],
+                                               sums[s.layer], biases[s.layer], scratch);
+        };
+        g.layers[s.layer].doubles ? add(Doubled()) : add(Plain());
+        begun[s.layer] = true;
+      }
       if (s.kind == CONVOLVE) {
-        if (s.ins > 1 && (known || there[s.in[1]] || own != 1 || g.places[s.in[1]].slope != 1))
-          throw std::logic_error("joined maps have one use and no activation");
         const int64_t blocks = wanted(g.layers[s.layer]);
         const int outs = blocks == g.layers[s.layer].in() ? s.ins : 1;
         if (blocks)
-          convolve(&grad, 1, weights[s.layer], nullptr, own, to, outs, own == 1 ? nullptr : in,
-                   scratch, threads, known ? to : nullptr);
-      } else if (s.kind == POOL) {
-        if (!known) std::memset(to[0].data, 0, to[0].size() * sizeof(float));
-        restore_unet::max_pool_gradient(in[0], grad, to[0], own);
+          convolve_part<Single>(member, &grad, 1, weights[s.layer], nullptr, slope, to, outs,
+                                slope == 1 ? nullptr : in, own(member), known ? to : nullptr);
       } else if (s.kind == DOUBLE) {
-        doubled_gradient(grad, weights[s.layer], in[0], own, known ? to : nullptr, to[0], scratch,
-                         threads);
+        doubled_gradient(member, grad, weights[s.layer], in[0], slope, known ? to : nullptr, to[0],
+                         own(member));
+      } else if (s.kind == POOL) {
+        pool_gradient(member, in[0], grad, known, slope, to[0]);
       } else {
         for (int k = 0; k < 2; k++) {
           const float slope = g.places[s.in[k]].slope;
           const bool add = there[s.in[k]];
-          for_rows(grad, [&](int64_t n, int64_t block, int64_t y) {
+          member.rows(grad, [&](int64_t n, int64_t block, int64_t y) {
             for (int64_t x = 0; x < grad.width; x++) {
               float* place = to[k].at(n, block, y, x);
               const Vector value = rectify_gradient(load(in[k].at(n, block, y, x)),
@@ -167,31 +188,57 @@ struct Work {
       }
       for (int k = 0; k < s.ins; k++) there[s.in[k]] = true;
     }
+    member.wait();
   }
 
-  // Adds what comes from step `number`; after the last one of a layer, tells the parameters.
-  void layer_gradient(int number, const Map* in, const Map& grad,
-                      const std::vector<float*>& parameter_grads) {
-    const Step& s = g.steps[number];
-    const Layer& layer = g.layers[s.layer];
-    float *sum = sums[s.layer], *bias = biases[s.layer];
-    const bool fresh = !begun[s.layer];
-    begun[s.layer] = true;
-    if (layer.doubles)
-      add_weight_gradient<Doubled>(in, s.ins, grad, fresh, sum, bias, scratch, threads);
-    else
-      add_weight_gradient<Plain>(in, s.ins, grad, fresh, sum, bias, scratch, threads);
-    if (number != layer.first_use) return;
-    float *weight = parameter_grads[layer.weight], *offset = parameter_grads[layer.bias];
-    auto put = [&](int64_t output, int64_t input, int tap, float value) {
-      const int32_t place = layer.index[(output * layer.inputs + input) * 9 + tap];
-      if (place >= 0) weight[place] += value;
-    };
-    if (layer.doubles) put_weight_gradient<Doubled>(sum, layer.inputs, layer.outputs, put);
-    else put_weight_gradient<Plain>(sum, layer.inputs, layer.outputs, put);
-    for (int64_t i = 0; i < layer.outputs; i++) {
-      const int32_t place = layer.index[layer.size() + i];
-      if (place >= 0) offset[place] += bias[i];
+  // What comes through a pooling, through the activation before it.
+  static void pool_gradient(const Member& member, const Map& in, const Map& out_grad, bool add,
+                            float slope, const Map& grad) {
+    member.rows(out_grad, [&](int64_t n, int64_t block, int64_t y) {
+      for (int64_t x = 0; x < out_grad.width; x++) {
+        const Square square{in.at(n, block, 2 * y, 2 * x), in.stride()};
+        float* place = grad.at(n, block, 2 * y, 2 * x);
+        Vector sum[4] = {};
+        for (int k = 0; add && k < 4; k++)
+          sum[k] = load(place + k / 2 * square.line + k % 2 * LANES);
+        square.give(load(out_grad.at(n, block, y, x)), sum);
+        for (int k = 0; k < 4; k++)
+          store(place + k / 2 * square.line + k % 2 * LANES,
+                rectify_gradient(load(square.at(k)), sum[k], slope));
+      }
+    });
+  }
+
+  // A member's part of the parameters' gradients, from all sums.
+  void tell(const Member& member, const std::vector<float*>& grads) const {
+    for (size_t i = 0; i < g.layers.size(); i++) {
+      const Layer& layer = g.layers[i];
+      float *weight = grads[layer.weight], *offset = grads[layer.bias];
+      auto put = [&](int64_t output, int64_t input, int tap, float value) {
+        const int32_t place = layer.index[(output * layer.inputs + input) * 9 + tap];
+        if (place >= 0) weight[place] += value;
+      };
+      auto all = [&](auto shape) {
+        put_weight_gradient<decltype(shape)>(member, sums[i], layer.inputs, layer.outputs, put);
+      };
+      layer.doubles ? all(Doubled()) : all(Plain());
+      for (int64_t k = 0; member.me == 0 && k < layer.outputs; k++) {
+        const int32_t place = layer.index[layer.size() + k];
+        if (place >= 0) offset[place] += biases[i][k];
+      }
+    }
+  }
+
+  // What a backward pass takes for granted.
+  void check() const {
+    std::vector<bool> there(g.places.size(), false);
+    for (int i = (int)g.steps.size() - 1; i >= 0; i--) {
+      const Step& s = g.steps[i];
+      for (int k = 0; k < s.ins; k++) {
+        if (s.kind == CONVOLVE && s.ins > 1 && (there[s.in[k]] || g.places[s.in[k]].slope != 1))
+          throw std::logic_error("joined maps have no activation and no later use");
+        there[s.in[k]] = true;
+      }
     }
   }
 };
@@ -201,7 +248,12 @@ static void infer(const Graph& g, const std::vector<const float*>& parameters, c
   std::vector<Map> maps;
   Work work{g, parameters, half};
   lay_out(g, PASSING, work.begin(lay_out(g, PASSING, nullptr, maps)), maps);
-  work.forward(x, maps, y);
+  with_form(half, [&](auto form) {
+    together(work.threads, [&](const Member& member) {
+      work.transform(member);
+      work.forward<decltype(form)>(member, x, maps, y);
+    });
+  });
 }
 
 // saved: MARGIN, then all maps. The distance to the cache line where they begin is noted in front.
@@ -215,19 +267,27 @@ static void train_forward(const Graph& g, const std::vector<const float*>& param
     throw std::logic_error("a buffer of the wrong size");
   Work work{g, parameters};
   work.begin(0);
-  work.forward(x, maps, y);
+  together(work.threads, [&](const Member& member) {
+    work.transform(member);
+    work.forward<Single>(member, x, maps, y);
+  });
 }
 
-// Either the gradient of the image, or those of the parameters.
+// Either the gradient of the image, or those of the parameters, which hold zeros.
 static void train_backward(const Graph& g, const std::vector<const float*>& parameters,
                            const float* saved, const float* y_grad, float* x_grad,
                            const std::vector<float*>& parameter_grads) {
   std::vector<Map> maps, grads;
   lay_out(g, KEPT, (float*)saved + (int64_t)saved[0], maps);
   Work work{g, parameters, false, x_grad != nullptr, x_grad == nullptr};
+  work.check();
   lay_out(g, GRADIENTS, work.begin(lay_out(g, GRADIENTS, nullptr, grads)), grads);
-  work.backward(maps, grads, y_grad, parameter_grads);
-  if (x_grad) spill(grads[0], g.in_channels, g.in_factor, x_grad);
+  together(work.threads, [&](const Member& member) {
+    work.transform(member);
+    work.backward(member, maps, grads, y_grad);
+    if (x_grad) spill(member, grads[0], g.in_channels, g.in_factor, x_grad);
+    else work.tell(member, parameter_grads);
+  });
 }
 
 }  // namespace restore_graph

@@ -1,6 +1,6 @@
 // Gradients of weights, as sums of products of transforms. Threads share the transforms of many
-// tiles, and each has weights of its own, so that no sums are to be joined; a layer that is used
-// several times is transformed back once. To be read after doubling.cc.
+// tiles, and each has weights of its own, so that no sums are to be joined; what layers are used
+// for several times is transformed back once. To be read after doubling.cc.
 
 namespace restore_winograd {
 
@@ -106,11 +106,12 @@ static void accumulate_points(const float* v, int64_t v_step, const float* m, in
   }
 }
 
-// Adds the gradients of a layer's transformed weights to `sums`, weights_size() of them, and those
-// of its bias to `bias`; or begins both. grad: of its output, before the activation.
+// A member's part of adding the gradients of a layer's transformed weights to `sums`,
+// weights_size() of them, and those of its bias to `bias`; or of beginning both. All have done
+// theirs at the end. grad: of the layer's output, before the activation; scratch: for all.
 template <class Shape>
-static void add_weight_gradient(const Map* in, int ins, const Map& grad, bool fresh, float* sums,
-                                float* bias, float* scratch, int threads) {
+static void add_weight_gradient(const Member& member, const Map* in, int ins, const Map& grad,
+                                bool fresh, float* sums, float* bias, float* scratch) {
   constexpr int SIDE = Shape::SIDE, ALL = SIDE * SIDE;
   int64_t in_blocks = 0;
   for (int i = 0; i < ins; i++) in_blocks += in[i].blocks;
@@ -122,65 +123,63 @@ static void add_weight_gradient(const Map* in, int ins, const Map& grad, bool fr
   const int64_t panels = (out_blocks + VECTORS - 1) / VECTORS;
   float *v = scratch, *m = v + Pool::rounded(ALL * from.step());
   float* bias_sums = m + Pool::rounded(ALL * to.step());
-  if (fresh) std::memset(bias, 0, out_blocks * LANES * sizeof(float));
   for (int64_t first = 0; first < total; first += room) {
-    const int64_t tiles = std::min(room, total - first), parts = std::min<int64_t>(threads, tiles);
-#pragma omp parallel for schedule(static, 1)
-    for (int64_t part = 0; part < parts; part++) {
-      const int64_t begin = tiles * part / parts, end = tiles * (part + 1) / parts;
-      float* row = v;
-      for (int i = 0; i < ins; i++)
-        for (int64_t block = 0; block < in[i].blocks; block++, row += room * LANES)
-          for (int64_t t = begin; t < end; t++) {
-            Vector made[SIDE][SIDE];
-            Shape::spread(in[i], Tile(tiled, first + t), block, made);
-            float* place = row + t * LANES;
-            for (int p = 0; p < ALL; p++)
-              store(place + p * from.step(), made[p / SIDE][p % SIDE]);
-          }
-      for (int64_t block = 0; block < out_blocks; block++) {
-        Vector sum = {};
+    const int64_t tiles = std::min(room, total - first);
+    const int64_t begin = member.begin(tiles), end = member.end(tiles);
+    float* row = v;
+    for (int i = 0; i < ins; i++)
+      for (int64_t block = 0; block < in[i].blocks; block++, row += room * LANES)
         for (int64_t t = begin; t < end; t++) {
           Vector made[SIDE][SIDE];
-          sum += Shape::spread_grad(grad, Tile(tiled, first + t), block, made);
-          float* place = m + (block * room + t) * LANES;
-          for (int p = 0; p < ALL; p++) store(place + p * to.step(), made[p / SIDE][p % SIDE]);
+          Shape::spread(in[i], Tile(tiled, first + t), block, made);
+          float* place = row + t * LANES;
+          for (int p = 0; p < ALL; p++) store(place + p * from.step(), made[p / SIDE][p % SIDE]);
         }
-        store(bias_sums + (part * out_blocks + block) * LANES, sum);
+    for (int64_t block = 0; block < out_blocks; block++) {
+      Vector sum = {};
+      for (int64_t t = begin; t < end; t++) {
+        Vector made[SIDE][SIDE];
+        sum += Shape::spread_grad(grad, Tile(tiled, first + t), block, made);
+        float* place = m + (block * room + t) * LANES;
+        for (int p = 0; p < ALL; p++) store(place + p * to.step(), made[p / SIDE][p % SIDE]);
       }
+      store(bias_sums + (member.me * out_blocks + block) * LANES, sum);
     }
-    for (int64_t part = 0; part < parts; part++)
-      for (int64_t c = 0; c < out_blocks * LANES; c++)
-        bias[c] += bias_sums[part * out_blocks * LANES + c];
-#pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t unit = 0; unit < POINTS * panels; unit++) {
-      const int weight = (int)(unit / panels);
-      const int64_t block = unit % panels * VECTORS;
-      for (int64_t k = 0; k < in_blocks; k++) {
-        const float* left = v + k * room * LANES;
-        auto add = [&](auto vectors, int64_t one) {
-          accumulate_points<Shape, decltype(vectors)::value>(
-              left, from.step(), m + one * room * LANES, to.step(), room * LANES, tiles, weight,
-              fresh && first == 0,
-              sums + weight * step + weight_place(in_blocks, out_blocks, one, k * LANES));
-        };
-        if (block + VECTORS <= out_blocks)
-          add(std::integral_constant<int, VECTORS>(), block);
-        else
-          for (int64_t one = block; one < out_blocks; one++)
-            add(std::integral_constant<int, 1>(), one);
+    member.wait();
+    const bool begins = fresh && first == 0;
+    if (member.me == 0)
+      for (int64_t c = 0; c < out_blocks * LANES; c++) {
+        float sum = begins ? 0 : bias[c];
+        for (int part = 0; part < member.all; part++)
+          sum += bias_sums[part * out_blocks * LANES + c];
+        bias[c] = sum;
       }
+    for (int64_t unit = member.me; unit < POINTS * panels * in_blocks; unit += member.all) {
+      const int64_t k = unit % in_blocks, block = unit / in_blocks % panels * VECTORS;
+      const int weight = (int)(unit / in_blocks / panels);
+      auto add = [&](auto vectors, int64_t one) {
+        accumulate_points<Shape, decltype(vectors)::value>(
+            v + k * room * LANES, from.step(), m + one * room * LANES, to.step(), room * LANES,
+            tiles, weight, begins,
+            sums + weight * step + weight_place(in_blocks, out_blocks, one, k * LANES));
+      };
+      if (block + VECTORS <= out_blocks)
+        add(std::integral_constant<int, VECTORS>(), block);
+      else
+        for (int64_t one = block; one < out_blocks; one++)
+          add(std::integral_constant<int, 1>(), one);
     }
+    member.wait();
   }
 }
 
-// Calls put(output, input, tap, value) for the gradient of every weight.
+// A member's part: calls put(output, input, tap, value) for the gradients of weights.
 template <class Shape, class Put>
-static void put_weight_gradient(const float* sums, int64_t inputs, int64_t outputs, Put put) {
+static void put_weight_gradient(const Member& member, const float* sums, int64_t inputs,
+                                int64_t outputs, Put put) {
   const int64_t in_blocks = inputs / LANES, out_blocks = outputs / LANES;
   const int64_t step = inputs * outputs;
-#pragma omp parallel for schedule(static)
-  for (int64_t k = 0; k < inputs; k++)
+  member.share(inputs, [&](int64_t k) {
     for (int64_t block = 0; block < out_blocks; block++) {
       const float* place = sums + weight_place(in_blocks, out_blocks, block, k);
       Vector u[6][6], g[3][3];
@@ -190,6 +189,7 @@ static void put_weight_gradient(const float* sums, int64_t inputs, int64_t outpu
         for (int tap = 0; tap < 9; tap++)
           put(block * LANES + lane, k, tap, g[tap / 3][tap % 3][lane]);
     }
+  });
 }
 
 }  // namespace restore_winograd
