@@ -82,11 +82,9 @@ def journal(settings: Settings, sha256: str, item: Item, film: video.Source) -> 
     else:
         identity = vsr_journal.fingerprint([Path(item.source)])
     names = ("scale", "start", "end", "frames", "rate", "codec", "crf", "pixel_format",
-             "ffmpeg_args", "segment")
+             "ffmpeg_args", "segment", "precision")
     facts = {**{name: getattr(request, name) for name in names},
              "scene_threshold": settings.threshold, "input": identity, "weights": sha256}
-    if request.precision != "fp32":  # journals from before there was a choice lack it
-        facts["precision"] = request.precision
     return Journal(item.target, facts, resume=request.resume, overwrite=request.overwrite)
 
 
