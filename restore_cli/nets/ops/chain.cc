@@ -1,4 +1,4 @@
-// Chains of 3x3 convolutions with all maps in one layout between them, without gradients.
+// What operators that keep all maps in one layout between their layers share, without gradients.
 // To be read after winograd.cc.
 
 namespace restore_chain {
@@ -9,14 +9,6 @@ constexpr int64_t GROUP = 16;  // channels are padded to multiples of this, as P
 
 inline int64_t blocks_of(int64_t channels) {
   return (channels + GROUP - 1) / GROUP * GROUP / LANES;
-}
-
-// Transformed weights begin on a cache line; how far in the buffer is noted in front of them.
-static float* noted(float* buffer) {
-  int64_t distance = 1;
-  while ((uintptr_t)(buffer + distance) % 64) distance++;
-  buffer[0] = (float)distance;
-  return buffer + distance;
 }
 
 // Memory of one call.
@@ -35,14 +27,19 @@ class Arena {
     made.push_back(allocate(std::max<int64_t>(count, 1)));
     return (float*)made.back();
   }
-  // Its frame is zero, its pixels are not set.
-  Map map(int64_t count, int64_t blocks, int64_t height, int64_t width) {
+  // Nothing in it is set.
+  Map bare(int64_t count, int64_t blocks, int64_t height, int64_t width) {
     Map m;
     m.count = count;
     m.blocks = blocks;
     m.height = height;
     m.width = width;
     m.data = floats(m.size());
+    return m;
+  }
+  // Its frame is zero, its pixels are not set.
+  Map map(int64_t count, int64_t blocks, int64_t height, int64_t width) {
+    const Map m = bare(count, blocks, height, width);
     m.clear_frame();
     return m;
   }
@@ -67,83 +64,49 @@ struct Series {
   }
 };
 
-// Layers one after the other, as they were packed.
-struct Weights : Series {
-  const float *u, *bias;
-
-  Weights(const float* packed, const float* biases, bool as_half)
-      : u(packed + (int64_t)packed[0]), bias(biases) {
-    half = as_half;
+// One of the rows of all blocks of a map's image n, from rows of planes that lie `step` floats
+// apart, and back. Channels beyond are zero.
+static void fill_row(const Map& to, int64_t n, int64_t block, int64_t y, const float* planes,
+                     int64_t step, int64_t channels) {
+  const int64_t lanes = std::max<int64_t>(0, std::min<int64_t>(LANES, channels - block * LANES));
+  const float* from = planes + block * LANES * step;
+  float* pixel = to.at(n, block, y, 0);
+  if (lanes < LANES) std::memset(pixel, 0, to.width * LANES * sizeof(float));
+  if (lanes == LANES) {
+    for (int64_t x = 0; x < to.width; x++)
+      for (int lane = 0; lane < LANES; lane++) pixel[x * LANES + lane] = from[lane * step + x];
+  } else {
+    for (int64_t x = 0; x < to.width; x++)
+      for (int64_t lane = 0; lane < lanes; lane++)
+        pixel[x * LANES + lane] = from[lane * step + x];
   }
+}
 
-  // As `run`, with the next layer's weights.
-  void next(Arena& arena, const std::vector<Map>& in, const Map& out, float slope,
-            const Map* added = nullptr) {
-    int64_t blocks = 0;
-    for (const Map& each : in) blocks += each.blocks;
-    run(arena, in, u, bias, out, slope, added);
-    u += weights_size(blocks, out.blocks, half);
-    bias += out.blocks * LANES;
-  }
-};
+static void spill_row(const Map& from, int64_t n, int64_t block, int64_t y, float* planes,
+                      int64_t step, int64_t channels) {
+  const int64_t lanes = std::min<int64_t>(LANES, channels - block * LANES);
+  float* to = planes + block * LANES * step;
+  const float* pixel = from.at(n, block, y, 0);
+  for (int64_t lane = 0; lane < lanes; lane++)
+    for (int64_t x = 0; x < from.width; x++) to[lane * step + x] = pixel[x * LANES + lane];
+}
 
-// Planes (height, width) of one image to a map's image n, and back. Channels beyond are zero.
+// The same for whole planes (height, width) of an image.
 static void fill(const Map& to, int64_t n, const float* planes, int64_t channels) {
-  const int64_t area = to.height * to.width, rows = to.blocks * to.height;
 #pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < rows; i++) {
-    const int64_t block = i / to.height, y = i % to.height;
-    const int64_t lanes = std::max<int64_t>(0, std::min<int64_t>(LANES, channels - block * LANES));
-    const float* from = planes + block * LANES * area + y * to.width;
-    float* pixel = to.at(n, block, y, 0);
-    if (lanes < LANES) std::memset(pixel, 0, to.width * LANES * sizeof(float));
-    if (lanes == LANES) {
-      for (int64_t x = 0; x < to.width; x++)
-        for (int lane = 0; lane < LANES; lane++) pixel[x * LANES + lane] = from[lane * area + x];
-    } else {
-      for (int64_t x = 0; x < to.width; x++)
-        for (int64_t lane = 0; lane < lanes; lane++)
-          pixel[x * LANES + lane] = from[lane * area + x];
-    }
+  for (int64_t i = 0; i < to.blocks * to.height; i++) {
+    const int64_t y = i % to.height;
+    fill_row(to, n, i / to.height, y, planes + y * to.width, to.height * to.width, channels);
   }
 }
 
 static void spill(const Map& from, int64_t n, float* planes, int64_t channels) {
-  const int64_t area = from.height * from.width, rows = from.blocks * from.height;
 #pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < rows; i++) {
-    const int64_t block = i / from.height, y = i % from.height;
-    const int64_t lanes = std::min<int64_t>(LANES, channels - block * LANES);
-    float* to = planes + block * LANES * area + y * from.width;
-    const float* pixel = from.at(n, block, y, 0);
-    for (int64_t lane = 0; lane < lanes; lane++)
-      for (int64_t x = 0; x < from.width; x++) to[lane * area + x] = pixel[x * LANES + lane];
+  for (int64_t i = 0; i < from.blocks * from.height; i++) {
+    const int64_t y = i % from.height;
+    spill_row(from, n, i / from.height, y, planes + y * from.width, from.height * from.width,
+              channels);
   }
-}
-
-// The sum of convolutions of all `maps`, (count, channels, height, width) each, and then residual
-// blocks: x + conv(relu(conv(x))). The first layers have one bias, that of the first.
-static void chain(const std::vector<const float*>& maps, int64_t count, int64_t channels,
-                  int64_t height, int64_t width, int64_t feat, int64_t blocks, Weights weights,
-                  float* out) {
-  Arena arena;
-  const int64_t area = height * width;
-  const Map from = arena.map(count, std::max(blocks_of(channels), blocks_of(feat)), height, width);
-  const Map a = arena.map(count, blocks_of(feat), height, width);
-  Map given = from, hidden = from;  // one after the other in one place
-  given.blocks = blocks_of(channels);
-  hidden.blocks = a.blocks;
-  given.clear_frame();
-  for (size_t i = 0; i < maps.size(); i++) {
-    for (int64_t n = 0; n < count; n++) fill(given, n, maps[i] + n * channels * area, channels);
-    weights.next(arena, {given}, a, 1, i ? &a : nullptr);
-  }
-  hidden.clear_frame();
-  for (int64_t i = 0; i < blocks; i++) {
-    weights.next(arena, {a}, hidden, 0);
-    weights.next(arena, {hidden}, a, 1, &a);
-  }
-  for (int64_t n = 0; n < count; n++) spill(a, n, out + n * feat * area, feat);
 }
 
 }  // namespace restore_chain

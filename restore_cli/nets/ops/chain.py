@@ -19,8 +19,8 @@ from restore_cli.nets.ops.library import Library
 GROUP = 16  # as in chain.cc: channels are padded to multiples of it
 MARGIN = 32
 """Floats in front of packed weights, so that they begin on a cache line."""
-LIBRARY = Library("blocked.cc", "forms.cc", "products.cc", "winograd.cc", "chain.cc", "motion.cc",
-                  "video.cc", "video_tail.cc", "video_operators.cc")
+LIBRARY = Library("blocked.cc", "forms.cc", "products.cc", "winograd.cc", "team.cc", "chain.cc",
+                  "chain_team.cc", "motion.cc", "video.cc", "video_tail.cc", "video_operators.cc")
 """This module's operators and those of `nets.ops.video`."""
 
 Layer = tuple[np.ndarray, np.ndarray]

@@ -14,24 +14,46 @@ struct Size {
 // A map as (count, height, channels, stride): all channels of a row lie together, with at least
 // REACH zeros before each row and REACH + LANES behind it.
 struct Rows {
-  int64_t channels, height, stride;
-  std::vector<float> data;
+  int64_t channels, height, width, stride;
+  float* data;
 
-  Rows(const Size& s, const float* map)
-      : channels(s.channels), height(s.height),
-        stride((s.width + LANES - 1) / LANES * LANES + 2 * REACH + LANES),
-        data(s.count * s.height * s.channels * stride, 0.f) {
-    #pragma omp parallel for
-    for (int64_t row = 0; row < s.count * s.height; row++) {
-      const int64_t n = row / s.height, y = row % s.height;
-      for (int64_t c = 0; c < channels; c++)
-        std::memcpy(data.data() + (row * channels + c) * stride + REACH,
-                    map + (n * channels + c) * s.plane() + y * s.width, s.width * sizeof(float));
+  Rows(const Size& s, float* place)
+      : channels(s.channels), height(s.height), width(s.width),
+        stride((s.width + LANES - 1) / LANES * LANES + 2 * REACH + LANES), data(place) {}
+  // Floats of `count` images.
+  int64_t size(int64_t count) const { return count * height * channels * stride; }
+  // Pixel 0 of channel 0 of a row.
+  float* at(int64_t n, int64_t y) const {
+    return data + (n * height + y) * channels * stride + REACH;
+  }
+  // Zeros around the pixels of a row.
+  void clear_ends(int64_t n, int64_t y) const {
+    for (int64_t c = 0; c < channels; c++) {
+      float* row = at(n, y) + c * stride;
+      std::memset(row - REACH, 0, REACH * sizeof(float));
+      std::memset(row + width, 0, (stride - REACH - width) * sizeof(float));
     }
   }
-  // Pixel 0 of channel 0 of a row.
-  const float* at(int64_t n, int64_t y) const {
-    return data.data() + (n * height + y) * channels * stride + REACH;
+  // A row of planes (channels, height, width).
+  void put(int64_t n, int64_t y, const float* planes) const {
+    clear_ends(n, y);
+    for (int64_t c = 0; c < channels; c++)
+      std::memcpy(at(n, y) + c * stride, planes + (c * height + y) * width,
+                  width * sizeof(float));
+  }
+};
+
+// All of a map as rows, with memory of its own.
+struct OwnRows : Rows {
+  std::vector<float> memory;
+
+  OwnRows(const Size& s, const float* map) : Rows(s, nullptr), memory(size(s.count)) {
+    data = memory.data();
+    #pragma omp parallel for
+    for (int64_t row = 0; row < s.count * s.height; row++) {
+      const int64_t n = row / s.height;
+      put(n, row % s.height, map + n * channels * s.plane());
+    }
   }
 };
 
@@ -45,32 +67,39 @@ INLINE void put(float* to, Vector v, int64_t room) {
   }
 }
 
-// out[dy * SIDE + dx] = mean over channels of first[y][x] * second[y + dy - REACH][x + dx - REACH].
+// A row of an image of `one` with the rows around it of an image of `two`: channel dy * SIDE + dx
+// of the result, `step` floats from the one before, is the mean over channels of
+// one[y][x] * two[y + dy - REACH][x + dx - REACH].
+inline void correlate_row(const Rows& one, int64_t n_one, const Rows& two, int64_t n_two,
+                          int64_t y, float* out, int64_t step) {
+  const float share = 1.f / one.channels;
+  for (int64_t dy = 0; dy < SIDE; dy++) {
+    const int64_t other = y + dy - REACH;
+    float* to = out + dy * SIDE * step;
+    if (other < 0 || other >= one.height) {
+      for (int64_t dx = 0; dx < SIDE; dx++)
+        std::memset(to + dx * step, 0, one.width * sizeof(float));
+      continue;
+    }
+    for (int64_t x = 0; x < one.width; x += LANES) {
+      const float *a = one.at(n_one, y) + x, *b = two.at(n_two, other) + x - REACH;
+      Vector sum[SIDE] = {};
+      for (int64_t c = 0; c < one.channels; c++, a += one.stride, b += two.stride) {
+        const Vector v = load(a);
+        for (int dx = 0; dx < SIDE; dx++) sum[dx] += v * load(b + dx);
+      }
+      for (int dx = 0; dx < SIDE; dx++) put(to + dx * step + x, sum[dx] * share, one.width - x);
+    }
+  }
+}
+
+// The same for whole maps.
 inline void correlate(const Size& s, const float* first, const float* second, float* out) {
-  const Rows one(s, first), two(s, second);
-  const float share = 1.f / s.channels;
+  const OwnRows one(s, first), two(s, second);
   #pragma omp parallel for
   for (int64_t row = 0; row < s.count * s.height; row++) {
     const int64_t n = row / s.height, y = row % s.height;
-    for (int64_t dy = 0; dy < SIDE; dy++) {
-      const int64_t other = y + dy - REACH;
-      float* to = out + (n * SHIFTS + dy * SIDE) * s.plane() + y * s.width;
-      if (other < 0 || other >= s.height) {
-        for (int64_t dx = 0; dx < SIDE; dx++)
-          std::memset(to + dx * s.plane(), 0, s.width * sizeof(float));
-        continue;
-      }
-      for (int64_t x = 0; x < s.width; x += LANES) {
-        const float *a = one.at(n, y) + x, *b = two.at(n, other) + x - REACH;
-        Vector sum[SIDE] = {};
-        for (int64_t c = 0; c < s.channels; c++, a += one.stride, b += two.stride) {
-          const Vector v = load(a);
-          for (int dx = 0; dx < SIDE; dx++) sum[dx] += v * load(b + dx);
-        }
-        for (int dx = 0; dx < SIDE; dx++)
-          put(to + dx * s.plane() + x, sum[dx] * share, s.width - x);
-      }
-    }
+    correlate_row(one, n, two, n, y, out + n * SHIFTS * s.plane() + y * s.width, s.plane());
   }
 }
 
@@ -112,9 +141,9 @@ inline void correlate_gradient(const Size& s, const Rows& grad, const Rows& othe
 
 inline void correlate_gradients(const Size& s, const float* grad, const float* first,
                                 const float* second, float* to_first, float* to_second) {
-  const Rows g({s.count, SHIFTS, s.height, s.width}, grad);
-  correlate_gradient(s, g, Rows(s, second), 1, to_first);
-  correlate_gradient(s, g, Rows(s, first), -1, to_second);
+  const OwnRows g({s.count, SHIFTS, s.height, s.width}, grad);
+  correlate_gradient(s, g, OwnRows(s, second), 1, to_first);
+  correlate_gradient(s, g, OwnRows(s, first), -1, to_second);
 }
 
 // A sample along one axis: pixels `base` and the next (the same one where there is but one), with

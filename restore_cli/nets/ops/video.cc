@@ -1,153 +1,253 @@
 // PWC-Net's decoders and refiner (Sun et al., CVPR 2018) without gradients, with all maps in one
-// layout between the layers. To be read after chain.cc and motion.cc.
+// layout between the layers. To be read after chain_team.cc and motion.cc.
 
 namespace restore_video {
 
 using namespace restore_chain;
+using restore_motion::Rows;
 
 constexpr float SLOPE = 0.1f, VALID = 0.999f;
-constexpr int64_t COST = restore_motion::SHIFTS, GIVEN = COST + 4;
+// Channels of the cost volume, of that with the coarser level's flow and features, and of what a
+// dense block ends in: flow, and phases of what the next level takes.
+constexpr int64_t COST = restore_motion::SHIFTS, GIVEN = COST + 4, MADE = 10;
 
 // A level's features of both frames; `ones` images of the first, which all pairs share if it is 1.
 struct Level {
   const float *first, *second;
   int64_t ones, channels, height, width;
+  int64_t area() const { return height * width; }
+};
+
+// Layers' outputs of the dense blocks and of the refiner, with its dilations. ups: weights
+// (2, 2, 4, 4) and bias (2) for each level, coarsest first, but the coarsest; steps: by which
+// flows are scaled to that level's pixels.
+struct Widths {
+  std::vector<int64_t> dense, refined, dilations;
+  const float *ups, *steps;
 };
 
 // Phase images: pixel (y, x) of image n is pixel (y / d, x / d) of image (n d + y % d) d + x % d.
 // A 3x3 convolution of dilation d is one without dilation there. What the phases have beyond the
-// picture is zero.
-static Map phases(Arena& arena, int64_t count, int64_t blocks, int64_t height, int64_t width,
-                  int64_t d) {
-  return arena.map(count * d * d, blocks, (height + d - 1) / d, (width + d - 1) / d);
+// picture is zero. `base` is the picture's map; this one lies in its place.
+static Map phases(const Map& base, int64_t count, int64_t blocks, int64_t d) {
+  Map made = base;
+  made.count = count * d * d;
+  made.blocks = blocks;
+  made.height = (base.height + d - 1) / d;
+  made.width = (base.width + d - 1) / d;
+  return made;
 }
-static void rephase(const Map& from, int64_t df, const Map& to, int64_t dt, int64_t height,
-                    int64_t width) {
-#pragma omp parallel for schedule(static)
-  for (int64_t image = 0; image < to.count; image++) {
+static void rephase(const Member& member, const Map& from, int64_t df, const Map& to, int64_t dt,
+                    int64_t height, int64_t width) {
+  member.rows(to, [&](int64_t image, int64_t block, int64_t i) {
     const int64_t n = image / (dt * dt), top = image / dt % dt, left = image % dt;
-    for (int64_t block = 0; block < to.blocks; block++)
-      for (int64_t i = 0; i < to.height; i++)
-        for (int64_t j = 0; j < to.width; j++) {
-          const int64_t y = i * dt + top, x = j * dt + left;
-          Vector v = {};
-          if (y < height && x < width)
-            v = load(from.at((n * df + y % df) * df + x % df, block, y / df, x / df));
-          store(to.at(image, block, i, j), v);
-        }
-  }
+    const int64_t y = i * dt + top;
+    for (int64_t j = 0; j < to.width; j++) {
+      const int64_t x = j * dt + left;
+      Vector v = {};
+      if (y < height && x < width)
+        v = load(from.at((n * df + y % df) * df + x % df, block, y / df, x / df));
+      store(to.at(image, block, i, j), v);
+    }
+  });
 }
 
-// The coarser level's flow, doubled in size by a transposed convolution (2, 2, 4, 4) of stride 2
-// and padding 1, and its features likewise: these are phases in channels 2 to 9 of `coarse`.
-static void enlarge(const Map& coarse, int64_t n, const float* weight, float* flow, float* more) {
+// A row of the coarser level's flow, doubled in size by a transposed convolution (2, 2, 4, 4) of
+// stride 2 and padding 1, and of its features likewise: these are phases in channels 2 to 9 of
+// `coarse`. made: four planes, flow and features.
+static void enlarge_row(const Map& coarse, int64_t n, int64_t y, const float* weight,
+                        float* made) {
   const int64_t width = 2 * coarse.width, area = 4 * coarse.height * coarse.width;
   const float* bias = weight + 64;
-#pragma omp parallel for schedule(static)
-  for (int64_t y = 0; y < 2 * coarse.height; y++)
-    for (int64_t x = 0; x < width; x++) {
-      float sum[2] = {bias[0], bias[1]};
-      for (int64_t cy = (y - 1) >> 1; cy <= (y + 1) >> 1; cy++)
-        for (int64_t cx = (x - 1) >> 1; cx <= (x + 1) >> 1; cx++) {
-          if (cy < 0 || cy >= coarse.height || cx < 0 || cx >= coarse.width) continue;
-          const float* from = coarse.at(n, 0, cy, cx);
-          const float* tap = weight + (y + 1 - 2 * cy) * 4 + x + 1 - 2 * cx;
-          for (int c = 0; c < 2; c++)
-            for (int o = 0; o < 2; o++) sum[o] += from[c] * tap[(2 * c + o) * 16];
-        }
-      for (int o = 0; o < 2; o++) {
-        const int64_t channel = 2 + 4 * o + y % 2 * 2 + x % 2;
-        flow[o * area + y * width + x] = sum[o];
-        more[o * area + y * width + x] =
-            coarse.at(n, channel / LANES, y / 2, x / 2)[channel % LANES];
+  for (int64_t x = 0; x < width; x++) {
+    float sum[2] = {bias[0], bias[1]};
+    for (int64_t cy = (y - 1) >> 1; cy <= (y + 1) >> 1; cy++)
+      for (int64_t cx = (x - 1) >> 1; cx <= (x + 1) >> 1; cx++) {
+        if (cy < 0 || cy >= coarse.height || cx < 0 || cx >= coarse.width) continue;
+        const float* from = coarse.at(n, 0, cy, cx);
+        const float* tap = weight + (y + 1 - 2 * cy) * 4 + x + 1 - 2 * cx;
+        for (int c = 0; c < 2; c++)
+          for (int o = 0; o < 2; o++) sum[o] += from[c] * tap[(2 * c + o) * 16];
       }
+    for (int o = 0; o < 2; o++) {
+      const int64_t channel = 2 + 4 * o + y % 2 * 2 + x % 2;
+      made[o * area + y * width + x] = sum[o];
+      made[(2 + o) * area + y * width + x] =
+          coarse.at(n, channel / LANES, y / 2, x / 2)[channel % LANES];
     }
+  }
 }
 
-// Matching cost, flow and features of the coarser level, in one map.
-static Map match(Arena& arena, const Level& level, int64_t count, const Map* coarse,
-                 const float* up, float step) {
-  const int64_t area = level.height * level.width;
-  const Map made = arena.map(count, blocks_of(GIVEN), level.height, level.width);
-  Arena mine;
-  float *planes = mine.floats(GIVEN * area), *moved = mine.floats(level.channels * area);
-  float* scaled = mine.floats(2 * area);
-  for (int64_t n = 0; n < count; n++) {
-    const float* first = level.first + n % level.ones * level.channels * area;
-    const float* second = level.second + n * level.channels * area;
-    float* flow = planes + COST * area;
-    if (coarse) {
-      enlarge(*coarse, n, up, flow, flow + 2 * area);
-      for (int64_t i = 0; i < 2 * area; i++) scaled[i] = flow[i] * step;
-      restore_motion::warp({1, level.channels, level.height, level.width, level.height,
-                            level.width, 0, 0, level.height, level.width, 0, 0, false, VALID},
-                           second, scaled, moved);
-      second = moved;
+// A row of the second frame's features, sampled where the flow points to.
+static void warp_row(const Level& level, const float* second, const float* flow, float step,
+                     float* scaled, int64_t n, int64_t y, const Rows& to) {
+  const int64_t area = level.area(), width = level.width;
+  for (int64_t i = 0; i < 2; i++)
+    for (int64_t x = y * width; x < (y + 1) * width; x++)
+      scaled[i * area + x] = flow[i * area + x] * step;
+  const restore_motion::Warp call{1, level.channels, level.height, width, level.height, width, 0,
+                                  0, level.height, width, 0, 0, false, VALID};
+  const restore_motion::Table table(call, scaled, 0, y, y + 1, false);
+  const restore_motion::Corners corners(call);
+  to.clear_ends(n, y);
+  const float *w0 = table.weight[0].data(), *w1 = table.weight[1].data(),
+              *w2 = table.weight[2].data(), *w3 = table.weight[3].data();
+  const int64_t o1 = corners.offset[1], o2 = corners.offset[2], o3 = corners.offset[3];
+  const int32_t* base = table.base.data();
+  for (int64_t c = 0; c < level.channels; c++) {
+    float* row = to.at(n, y) + c * to.stride;
+    for (int64_t x = 0; x < width; x++) {
+      const float* v = second + c * area + base[x];
+      row[x] = w0[x] * v[0] + w1[x] * v[o1] + w2[x] * v[o2] + w3[x] * v[o3];
     }
-    restore_motion::correlate({1, level.channels, level.height, level.width}, first, second,
-                              planes);
-    for (int64_t i = 0; i < COST * area; i++) planes[i] = std::max(planes[i], SLOPE * planes[i]);
-    fill(made, n, planes, coarse ? GIVEN : COST);
   }
-  return made;
+}
+
+// Matching cost, flow and features of the coarser level in `made`, and the first frame's features.
+static void match(const Level& level, int64_t count, int threads, const Map* coarse,
+                  const float* up, float step, const Map& made, const Map* features) {
+  const int64_t area = level.area(), width = level.width;
+  Arena arena;
+  const restore_motion::Size size{1, level.channels, level.height, width};
+  Rows one(size, nullptr), two(size, nullptr);
+  one.data = arena.floats(one.size(level.ones));
+  two.data = arena.floats(two.size(count));
+  float *given = arena.floats(count * 4 * area), *scaled = arena.floats(count * 2 * area);
+  const int64_t line = (width + LANES - 1) / LANES * LANES;
+  float* lines = arena.floats(threads * GIVEN * line);
+  together(threads, [&](const Member& member) {
+    member.clear_frame(made);
+    member.share(level.ones * level.height, [&](int64_t i) {
+      one.put(i / level.height, i % level.height,
+              level.first + i / level.height * level.channels * area);
+    });
+    member.share(count * level.height, [&](int64_t i) {
+      const int64_t n = i / level.height, y = i % level.height;
+      const float* second = level.second + n * level.channels * area;
+      if (!coarse) return two.put(n, y, second);
+      float* flow = given + n * 4 * area;
+      enlarge_row(*coarse, n, y, up, flow);
+      warp_row(level, second, flow, step, scaled + n * 2 * area, n, y, two);
+    });
+    if (features) {
+      member.clear_frame(*features);
+      member.rows(*features, [&](int64_t n, int64_t block, int64_t y) {
+        fill_row(*features, n, block, y,
+                 level.first + n % level.ones * level.channels * area + y * width, area,
+                 level.channels);
+      });
+    }
+    member.wait();
+    float* rows = lines + member.me * GIVEN * line;
+    member.share(count * level.height, [&](int64_t i) {
+      const int64_t n = i / level.height, y = i % level.height;
+      restore_motion::correlate_row(one, n % level.ones, two, n, y, rows, line);
+      for (int64_t k = 0; k < COST * line; k += LANES)
+        store(rows + k, rectify(load(rows + k), SLOPE));
+      for (int64_t c = 0; coarse && c < 4; c++)
+        std::memcpy(rows + (COST + c) * line, given + (n * 4 + c) * area + y * width,
+                    width * sizeof(float));
+      for (int64_t block = 0; block < made.blocks; block++)
+        fill_row(made, n, block, y, rows, line, coarse ? GIVEN : COST);
+    });
+  });
+}
+
+// The refiner: its input is that of the layer behind `all`, its output added to the flow.
+static void refine(Steps& steps, const std::vector<Map>& all, const Map (&turns)[3],
+                   const Widths& widths, const Map& flow, float* out) {
+  const Member& member = steps.member;
+  const int64_t count = flow.count, height = flow.height, width = flow.width;
+  Map x;
+  int place = 0;
+  for (size_t i = 0; i < widths.refined.size(); i++) {
+    const int64_t d = widths.dilations[i], before = i ? widths.dilations[i - 1] : d;
+    if (d != before) {
+      const Map turned = phases(turns[place], count, x.blocks, d);
+      rephase(member, x, before, turned, d, height, width);
+      member.clear_frame(turned);
+      member.wait();
+      place = (place + 1) % 3;
+      x = turned;
+    }
+    const Map made = phases(turns[place], count, blocks_of(widths.refined[i]), d);
+    member.clear_frame(made);
+    const bool last = i + 1 == widths.refined.size();
+    steps.next(i ? std::vector<Map>{x} : all, made, last ? 1 : SLOPE);
+    place = (place + 1) % 3;
+    x = made;
+  }
+  member.share(count * 2 * height, [&](int64_t i) {
+    const int64_t n = i / (2 * height), c = i / height % 2, y = i % height;
+    for (int64_t k = 0; k < width; k++)
+      out[i * width + k] = x.at(n, 0, y, k)[c] + flow.at(n, 0, y, k)[c];
+  });
 }
 
 // What all decoders and the refiner make of the levels, finest first: the finest level's flow,
-// (count, 2, height, width). widths: of the dense blocks' layers, then of the refiner's, with
-// `dilations`; ups: weights (2, 2, 4, 4) and bias (2) for each level, coarsest first, but the
-// coarsest; steps: by which flows are scaled to that level's pixels.
-static void decode(const std::vector<Level>& levels, int64_t count,
-                   const std::vector<int64_t>& dense, const std::vector<int64_t>& refined,
-                   const std::vector<int64_t>& dilations, const float* ups, const float* steps,
-                   Weights weights, float* out) {
+// (count, 2, height, width).
+static void decode(const std::vector<Level>& levels, int64_t count, const Widths& widths,
+                   Packed packed, float* out) {
   Map coarse;
   Arena kept;
+  const int threads = available_threads();
+  const float *ups = widths.ups, *steps = widths.steps;
   for (int64_t l = (int64_t)levels.size() - 1; l >= 0; l--) {
     const Level& level = levels[l];
-    Arena arena;
-    weights.room = 0;  // scratch memory goes with the arena
     const bool coarsest = l + 1 == (int64_t)levels.size();
-    std::vector<Map> all{match(arena, level, count, coarsest ? nullptr : &coarse, ups,
-                               coarsest ? 0 : *steps)};
+    const auto bare = [&](Arena& arena, int64_t channels) {
+      return arena.bare(count, blocks_of(channels), level.height, level.width);
+    };
+    Arena arena;
+    std::vector<Map> all{bare(arena, GIVEN)};
+    if (!coarsest) all.push_back(bare(arena, level.channels));
+    match(level, count, threads, coarsest ? nullptr : &coarse, ups, coarsest ? 0 : *steps, all[0],
+          coarsest ? nullptr : &all[1]);
     if (!coarsest) {
       ups += 66;
       steps++;
-      const int64_t size = level.channels * level.height * level.width;
-      all.push_back(arena.map(count, blocks_of(level.channels), level.height, level.width));
-      for (int64_t n = 0; n < count; n++)
-        fill(all[1], n, level.first + n % level.ones * size, level.channels);
     }
-    for (int64_t width : dense) {
-      const Map made = arena.map(count, blocks_of(width), level.height, level.width);
-      weights.next(arena, all, made, SLOPE);
-      all.push_back(made);
-    }
-    coarse = kept.map(count, blocks_of(10), level.height, level.width);
-    weights.next(arena, all, coarse, 1);
-    if (l) continue;
-    Arena turns[2];  // only a layer's input and output are kept
-    Map x = turns[0].map(count, blocks_of(refined[0]), level.height, level.width);
-    weights.next(arena, all, x, SLOPE);
-    for (size_t i = 1; i < refined.size(); i++) {
-      const int64_t d = dilations[i], before = dilations[i - 1];
-      Arena &mine = turns[i % 2], brief;
-      mine.clear();
-      if (d != before) {
-        const Map turned = phases(brief, count, x.blocks, level.height, level.width, d);
-        rephase(x, before, turned, d, level.height, level.width);
-        x = turned;
+    int64_t blocks = 0, share = 0, most = 0;
+    const auto layer = [&](int64_t in, int64_t channels) {
+      share = std::max(share, scratch_size(in, blocks_of(channels), false));
+      return blocks_of(channels);
+    };
+    for (const Map& each : all) blocks += each.blocks;
+    for (int64_t width : widths.dense) blocks += layer(blocks, width);
+    layer(blocks, MADE);
+    for (int64_t width : widths.refined) most = std::max(most, blocks = layer(blocks, width));
+    const size_t given = all.size();
+    for (int64_t width : widths.dense) all.push_back(bare(arena, width));
+    coarse = bare(kept, MADE);
+    Map turns[3];
+    if (!l) {
+      // Phases take more room than the picture: each ends in a frame of its own.
+      int64_t room = 0;
+      for (int64_t d : widths.dilations) {
+        Map base = coarse;
+        room = std::max(room, phases(base, count, most, d).size());
       }
-      const Map made = phases(mine, count, blocks_of(refined[i]), level.height, level.width, d);
-      weights.next(arena, {x}, made, i + 1 < refined.size() ? SLOPE : 1);
-      x = made;
+      for (Map& each : turns) {
+        each = coarse;
+        each.data = arena.floats(room);
+      }
     }
-    const int64_t area = level.height * level.width;
-    for (int64_t n = 0; n < count; n++)
-      for (int64_t c = 0; c < 2; c++)
-        for (int64_t y = 0; y < level.height; y++)
-          for (int64_t w = 0; w < level.width; w++)
-            out[(2 * n + c) * area + y * level.width + w] =
-                x.at(n, 0, y, w)[c] + coarse.at(n, 0, y, w)[c];
+    float* scratch = arena.floats(threads * share);
+    Packed left = packed;
+    together(threads, [&](const Member& member) {
+      Steps layers{member, packed, scratch + member.me * share};
+      std::vector<Map> in(all.begin(), all.begin() + given);
+      for (size_t i = given; i < all.size(); i++) {
+        member.clear_frame(all[i]);
+        layers.next(in, all[i], SLOPE);
+        in.push_back(all[i]);
+      }
+      member.clear_frame(coarse);
+      layers.next(in, coarse, 1);
+      if (!l) refine(layers, in, turns, widths, coarse, out);
+      if (!member.me) left = layers.left;
+    });
+    packed = left;
   }
 }
 

@@ -21,27 +21,26 @@ RESTORE_OPERATOR(chain) {
   const int64_t* shape = call.in(2).shape;
   restore_chain::chain(
       maps, shape[0], shape[1], shape[2], shape[3], call.out(0).shape[1], call.integer("blocks"),
-      restore_chain::Weights(call.in(0).floats(), call.in(1).floats(), call.is("half")),
-      call.out(0).floats());
+      {call.in(0).floats(), call.in(1).floats(), call.is("half")}, call.out(0).floats());
 }
 
 // Packed weights, biases, transposed convolutions, steps, widths; then two maps a level.
 RESTORE_OPERATOR(decode_flow) {
-  std::vector<int64_t> lists[3];
+  restore_video::Widths widths;
   const int32_t* number = call.in(4).integers();
-  for (auto& list : lists)
-    for (int left = *number++; left; left--) list.push_back(*number++);
+  for (auto* list : {&widths.dense, &widths.refined, &widths.dilations})
+    for (int left = *number++; left; left--) list->push_back(*number++);
+  widths.ups = call.in(2).floats();
+  widths.steps = call.in(3).floats();
   std::vector<restore_video::Level> levels;
   for (size_t i = 5; i < call.inputs.size(); i += 2) {
     const restore::Array &one = call.in(i), &two = call.in(i + 1);
     levels.push_back({one.floats(), two.floats(), one.shape[0], two.shape[1], two.shape[2],
                       two.shape[3]});
   }
-  restore_video::decode(
-      levels, call.out(0).shape[0], lists[0], lists[1], lists[2], call.in(2).floats(),
-      call.in(3).floats(),
-      restore_chain::Weights(call.in(0).floats(), call.in(1).floats(), call.is("half")),
-      call.out(0).floats());
+  restore_video::decode(levels, call.out(0).shape[0], widths,
+                        {call.in(0).floats(), call.in(1).floats(), call.is("half")},
+                        call.out(0).floats());
 }
 
 // Weights (inputs, 5, 5, outputs).

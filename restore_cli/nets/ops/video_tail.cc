@@ -1,7 +1,7 @@
 // The linear end of the video network, composed into one 5x5 convolution with other weights for
 // the picture's outermost pixels, its pixel shuffle, and the frame enlarged bilinearly. The
 // convolution is F(2x2, 5x5) on the points of winograd.cc: 36 products for the 100 of a tile.
-// To be read after chain.cc.
+// To be read after chain_team.cc.
 
 namespace restore_video {
 
@@ -73,37 +73,33 @@ static void transform_pairs(const Map& in, int64_t first, int64_t tiles, const C
     }
 }
 
-// out = in * transformed weights u + bias.
-static void convolve_pairs(const Map& in, const float* u, const float* bias, const Map& out,
-                           float* scratch, int threads) {
+// A thread's part of out = in * transformed weights u + bias. scratch: its own.
+static void convolve_pairs(const Member& member, const Map& in, const float* u, const float* bias,
+                           const Map& out, float* scratch) {
   const int64_t room = chunk_tiles(in.blocks, out.blocks);
   const Chunk from{room, in.blocks}, to{room, out.blocks};
   const int64_t columns = (in.width + 1) / 2, rows = (in.height + 1) / 2;
   const int64_t total = in.count * rows * columns, step = in.blocks * out.blocks * LANES * LANES;
-  const int64_t share = scratch_size(in.blocks, out.blocks, false);
-#pragma omp parallel for schedule(static, 1)
-  for (int64_t part = 0; part < threads; part++) {
-    float *v = scratch + part * share, *m = v + Pool::rounded(from.size());
-    const int64_t stop = total * (part + 1) / threads;
-    for (int64_t first = total * part / threads; first < stop; first += room) {
-      const int64_t tiles = std::min(room, stop - first);
-      transform_pairs(in, first, tiles, from, v);
-      for (int p = 0; p < POINTS; p++)
-        multiply_panels(v + p * from.step(), from, tiles, u + p * step, m + p * to.step(), to);
-      for (int64_t block = 0; block < out.blocks; block++)
-        for (int64_t t = 0; t < tiles; t++) {
-          const int64_t index = first + t, n = index / (rows * columns);
-          const int64_t y = index / columns % rows * 2, x = index % columns * 2;
-          Vector product[6][6], made[2][2];
-          for (int p = 0; p < POINTS; p++)
-            product[p / 6][p % 6] = load(m + p * to.step() + (block * room + t) * LANES);
-          both_ways<6, 2, gather_pair>(product, made);
-          const Vector more = load(bias + block * LANES);
-          for (int64_t a = 0; a < std::min<int64_t>(2, out.height - y); a++)
-            for (int64_t b = 0; b < std::min<int64_t>(2, out.width - x); b++)
-              store(out.at(n, block, y + a, x + b), made[a][b] + more);
-        }
-    }
+  float *v = scratch, *m = v + Pool::rounded(from.size());
+  const int64_t stop = member.end(total);
+  for (int64_t first = member.begin(total); first < stop; first += room) {
+    const int64_t tiles = std::min(room, stop - first);
+    transform_pairs(in, first, tiles, from, v);
+    for (int p = 0; p < POINTS; p++)
+      multiply_panels(v + p * from.step(), from, tiles, u + p * step, m + p * to.step(), to);
+    for (int64_t block = 0; block < out.blocks; block++)
+      for (int64_t t = 0; t < tiles; t++) {
+        const int64_t index = first + t, n = index / (rows * columns);
+        const int64_t y = index / columns % rows * 2, x = index % columns * 2;
+        Vector product[6][6], made[2][2];
+        for (int p = 0; p < POINTS; p++)
+          product[p / 6][p % 6] = load(m + p * to.step() + (block * room + t) * LANES);
+        both_ways<6, 2, gather_pair>(product, made);
+        const Vector more = load(bias + block * LANES);
+        for (int64_t a = 0; a < std::min<int64_t>(2, out.height - y); a++)
+          for (int64_t b = 0; b < std::min<int64_t>(2, out.width - x); b++)
+            store(out.at(n, block, y + a, x + b), made[a][b] + more);
+      }
   }
 }
 
@@ -147,7 +143,8 @@ static void convolve_pixel(const Map& in, int64_t n, int64_t y, int64_t x, int r
     store(out.at(n, first + i, y, x), sum[0][i] + sum[1][i]);
 }
 
-static void convolve_rim(const Map& in, const Rim& rim, const Ends& ends, const Map& out) {
+static void convolve_rim(const Member& member, const Map& in, const Rim& rim, const Ends& ends,
+                         const Map& out) {
   const int64_t inputs = in.blocks * LANES, outputs = out.blocks * LANES;
   const float *weights[3][3], *biases[3][3], *weight = rim.weights, *bias = rim.biases;
   for (int row = -1; row <= 1; row++)
@@ -160,54 +157,48 @@ static void convolve_rim(const Map& in, const Rim& rim, const Ends& ends, const 
       bias += outputs;
     }
   const int64_t around = 2 * (in.width + in.height - 2);
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < in.count * around; i++) {
+  member.share(in.count * around, [&](int64_t i) {
     const int64_t n = i / around, at = i % around, down = at - 2 * in.width;
     const int64_t y = down < 0 ? (at < in.width ? 0 : in.height - 1) : 1 + down / 2;
     const int64_t x = down < 0 ? at % in.width : (down % 2 ? in.width - 1 : 0);
     const int row = ends.top && y == 0 ? -1 : ends.bottom && y == in.height - 1;
     const int column = ends.left && x == 0 ? -1 : ends.right && x == in.width - 1;
-    if (!row && !column) continue;
+    if (!row && !column) return;
     for_panels(out.blocks, [&](int64_t block, auto vectors) {
       convolve_pixel<decltype(vectors)::value>(in, n, y, x, row, column,
                                                weights[row + 1][column + 1],
                                                biases[row + 1][column + 1], out, block);
     });
-  }
+  });
 }
 
 // The pixel shuffle of (colours scale scale) channels to planes (colours, scale H, scale W), plus
 // the frame, (count, colours, H, W), enlarged bilinearly about the pixels' centres.
-static void shuffle(const Map& from, int64_t colours, int64_t scale, const float* frame,
-                    float* out) {
+static void shuffle(const Member& member, const Map& from, int64_t colours, int64_t scale,
+                    const float* frame, float* line, float* out) {
   const int64_t height = from.height, width = from.width;
-#pragma omp parallel
-  {
-    std::vector<float> line(width + 2), detail(width * scale);
-#pragma omp for schedule(static)
-    for (int64_t row = 0; row < from.count * colours * height; row++) {
-      const int64_t n = row / (colours * height), c = row / height % colours, y = row % height;
-      const float* plane = frame + (n * colours + c) * height * width;
-      for (int64_t i = 0; i < scale; i++) {
-        // A new pixel lies this far behind the old one in whose place it is.
-        const float dy = (i + 0.5f) / scale - 0.5f, down = std::abs(dy);
-        const int64_t other = std::max<int64_t>(0, std::min(height - 1, y + (dy < 0 ? -1 : 1)));
+  member.share(from.count * colours * height, [&](int64_t row) {
+    const int64_t n = row / (colours * height), c = row / height % colours, y = row % height;
+    const float* plane = frame + (n * colours + c) * height * width;
+    for (int64_t i = 0; i < scale; i++) {
+      // A new pixel lies this far behind the old one in whose place it is.
+      const float dy = (i + 0.5f) / scale - 0.5f, down = std::abs(dy);
+      const int64_t other = std::max<int64_t>(0, std::min(height - 1, y + (dy < 0 ? -1 : 1)));
+      for (int64_t x = 0; x < width; x++)
+        line[x + 1] = (1 - down) * plane[y * width + x] + down * plane[other * width + x];
+      line[0] = line[1];
+      line[width + 1] = line[width];
+      float* to = out + ((n * colours + c) * height * scale + y * scale + i) * width * scale;
+      for (int64_t j = 0; j < scale; j++) {
+        const int64_t channel = (c * scale + i) * scale + j;
+        const float* pixel = from.at(n, channel / LANES, y, 0) + channel % LANES;
+        const float dx = (j + 0.5f) / scale - 0.5f, right = std::abs(dx);
+        const float* beside = line + 1 + (dx < 0 ? -1 : 1);
         for (int64_t x = 0; x < width; x++)
-          line[x + 1] = (1 - down) * plane[y * width + x] + down * plane[other * width + x];
-        line[0] = line[1];
-        line[width + 1] = line[width];
-        float* to = out + ((n * colours + c) * height * scale + y * scale + i) * width * scale;
-        for (int64_t j = 0; j < scale; j++) {
-          const int64_t channel = (c * scale + i) * scale + j;
-          const float* pixel = from.at(n, channel / LANES, y, 0) + channel % LANES;
-          const float dx = (j + 0.5f) / scale - 0.5f, right = std::abs(dx);
-          const float* beside = line.data() + 1 + (dx < 0 ? -1 : 1);
-          for (int64_t x = 0; x < width; x++)
-            to[x * scale + j] = pixel[x * LANES] + (1 - right) * line[x + 1] + right * beside[x];
-        }
+          to[x * scale + j] = pixel[x * LANES] + (1 - right) * line[x + 1] + right * beside[x];
       }
     }
-  }
+  });
 }
 
 // The enlarged picture from what the residual blocks lead to, (count, inputs, height, width), and
@@ -217,14 +208,21 @@ static void enlarge_picture(const float* x, int64_t count, int64_t inputs, int64
                             const Ends& ends, const float* frame, int64_t colours, int64_t scale,
                             float* out) {
   Arena arena;
-  const Map in = arena.map(count, blocks_of(inputs), height, width);
-  const Map made = arena.map(count, blocks_of(colours * scale * scale), height, width);
-  for (int64_t n = 0; n < count; n++) fill(in, n, x + n * inputs * height * width, inputs);
+  const Map in = arena.bare(count, blocks_of(inputs), height, width);
+  const Map made = arena.bare(count, blocks_of(colours * scale * scale), height, width);
   const int threads = available_threads();
-  convolve_pairs(in, u, bias, made,
-                 arena.floats(threads * scratch_size(in.blocks, made.blocks, false)), threads);
-  convolve_rim(in, rim, ends, made);
-  shuffle(made, colours, scale, frame, out);
+  const int64_t share = scratch_size(in.blocks, made.blocks, false);
+  float *scratch = arena.floats(threads * share), *lines = arena.floats(threads * (width + 2));
+  together(threads, [&](const Member& member) {
+    member.clear_frame(in);
+    fill_part(member, in, x, inputs);
+    member.wait();
+    convolve_pairs(member, in, u, bias, made, scratch + member.me * share);
+    member.wait();
+    convolve_rim(member, in, rim, ends, made);
+    member.wait();
+    shuffle(member, made, colours, scale, frame, lines + member.me * (width + 2), out);
+  });
 }
 
 }  // namespace restore_video
