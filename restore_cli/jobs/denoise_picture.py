@@ -46,29 +46,33 @@ class Moments:
             keep: (H, W); pixels left out. Without it, invalid ones are counted and left out.
         """
         for rows in row_windows((planes.shape[1], planes.shape[0] * planes.shape[2]), _PIECE):
-            flat = planes[:, rows].reshape(len(planes), -1).astype(np.float64)
-            if keep is not None:
-                flat = flat[:, ~keep[rows].reshape(-1)]
-            elif planes.dtype.kind == "f":
-                finite = np.isfinite(flat).all(axis=0)
+            part, used = planes[:, rows], None if keep is None else ~keep[rows]
+            if keep is None and planes.dtype.kind == "f":
+                finite = np.isfinite(part)
                 if not finite.all():
+                    used = finite.all(axis=0)
                     if self.first is None:
-                        y, x = divmod(int(np.argmin(finite)), planes.shape[2])
+                        y, x = divmod(int(np.argmin(used)), planes.shape[2])
                         self.first = (page, rows.start + y, x)
-                    self.invalid += int((~finite).sum())
-                    flat = flat[:, finite]
-            if flat.shape[1]:
-                self._count(flat)
+                    self.invalid += int((~used).sum())
+            if used is None or used.any():
+                self._count(part, used)
 
-    def _count(self, flat: np.ndarray) -> None:
-        if self._shift is None:
-            self._shift = flat[:, 0].copy()  # sums of differences keep their accuracy
-        self.low = np.minimum(self.low, flat.min(axis=1))
-        self.high = np.maximum(self.high, flat.max(axis=1))
-        flat -= self._shift[:, None]
-        self.count += flat.shape[1]
-        self._sum += flat.sum(axis=1)
-        self._square += np.einsum("ij,ij->i", flat, flat)
+    def _count(self, planes: np.ndarray, used: np.ndarray | None) -> None:
+        """Counts (C, h, W) where (h, W) is used; one channel at a time, which stays in the cache
+        whichever way the channels lie."""
+        first = 0 if used is None else int(np.argmax(used))
+        at = np.unravel_index(first, planes.shape[1:])
+        if self._shift is None:  # sums of differences keep their accuracy
+            self._shift = planes[(slice(None), *at)].astype(np.float64)
+        for channel, plane in enumerate(planes):
+            values = (plane if used is None else plane[used]).astype(np.float64, "C").ravel()
+            self.low[channel] = min(self.low[channel], values.min())
+            self.high[channel] = max(self.high[channel], values.max())
+            values -= self._shift[channel]
+            self.count[channel] += len(values)
+            self._sum[channel] += values.sum()
+            self._square[channel] += np.einsum("i,i->", values, values)
 
     @property
     def mean(self) -> np.ndarray:
@@ -247,10 +251,16 @@ def merged(planes: np.ndarray, found: Moments) -> tuple[tuple[int, ...], ...]:
     varying = np.flatnonzero(found.std > 0).tolist()
     first = varying[0] if varying else 0
     if len(planes) > 1 and varying and all(
-            np.array_equal(planes[first], planes[other], equal_nan=planes.dtype.kind == "f")
-            for other in varying[1:]):
+            _equal(planes[first], planes[other]) for other in varying[1:]):
         return (tuple(varying),)
     return tuple((c,) if c in varying else () for c in range(len(planes)))
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two planes hold the same; most differ in the first rows already."""
+    nan = one.dtype.kind == "f"
+    return all(np.array_equal(one[rows], other[rows], equal_nan=nan)
+               for rows in row_windows(one.shape, _PIECE))
 
 
 def filled(planes: np.ndarray, keep: np.ndarray, mean: np.ndarray) -> np.ndarray:
