@@ -36,6 +36,7 @@ from restore_cli.media.raw import Raw
 from restore_cli.pipeline import memory, naming, stream
 from restore_cli.pipeline.naming import STREAM, Item
 from restore_cli.pipeline.report import Report
+from restore_cli.runtime import facts
 
 SUFFIX = "_denoised"
 
@@ -286,7 +287,7 @@ class _Job:
         levels = denoise_raw_image.levels(
             raw.black, raw.white, shrink=chosen.ratio if self.style.keep_exposure else 1.0)
         how = self._fit(picture, format, item)
-        result = Result(picture, levels, self.style)
+        result = Result(picture, levels, self.style, self.request.threads or facts.cores())
         how = self._fill(picture, result, how, denoise_raw_whole.spill_folder(
             item, self.sources.folder))
         tile = (how.rows or picture.shape[0], picture.shape[1]) if isinstance(

@@ -7,6 +7,7 @@ results go straight into the new one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ _BITS = 14
 _DITHERED_BELOW = 1 << 12  # steps; finer ones need no dither
 _DITHER = 128  # side of the pattern
 _BLOCK = 1 << 14  # pixels worked on at once: their floats stay in the cache
+_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,13 @@ class Result:
         picture: the noisy one.
         levels: what its samples mean.
         style: what becomes of the network's result.
+        threads: that work on what is put in.
     """
 
-    def __init__(self, picture: Picture, levels: Levels, style: Style = Style()):
+    def __init__(self, picture: Picture, levels: Levels, style: Style = Style(),
+                 threads: int = 1):
         self.picture, self.levels, self.style = picture, levels, style
+        self._threads = min(threads, _THREADS)
         self.mosaic = np.empty_like(picture.mosaic, dtype=np.uint16)
         self._black = levels.black.astype(np.float32)[:, None, None]
         self._range = (levels.white - levels.black).astype(np.float32)[:, None, None]
@@ -169,8 +174,17 @@ class Result:
         Args:
             clean: (4, n, m) amplified, as the network gave it.
         """
-        for part in _blocks(rows, columns.stop - columns.start):
+        def put(part: slice) -> None:
             self._put(part, columns, clean[:, part.start - rows.start:part.stop - rows.start])
+
+        parts = list(_blocks(rows, columns.stop - columns.start))
+        if min(self._threads, len(parts)) < 2:
+            for part in parts:
+                put(part)
+            return
+        with ThreadPoolExecutor(self._threads) as pool:
+            for _ in pool.map(put, parts):  # tells of failures
+                pass
 
     def finish(self) -> np.ndarray:
         """The whole mosaic, an odd last row or column copied from the nearest of its colours."""
