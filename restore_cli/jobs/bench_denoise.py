@@ -32,6 +32,8 @@ Chosen = dict[str, tuple[str, dict[str, Any]]]
 
 PARTS = ("train", "network", "pipeline")
 SIGMA = 25.0
+_NOTE = ("file to file: PyTorch's side reads weights and picture and writes likewise; it leaves "
+         "out measuring the noise before and after, and waiting for the disk")
 _COMPARED = 3  # steps whose losses are compared; later ones drift apart by rounding alone
 
 
@@ -73,6 +75,7 @@ def run(request: DenoiseBenchRequest, console: Console) -> ExitStatus:
         if request.against:
             worker = stack.enter_context(bench_denoise_torch.Worker(
                 {name: one.plain for name, one in subjects.items()}, bench.training,
+                {name: one.weights for name, one in subjects.items()},
                 bench.engine.device, bench.engine.threads))
         report = _measure(request, bench, subjects, worker, console)
     return bench_rounds.publish(report, request, console)
@@ -135,6 +138,7 @@ class _Subject(bench_rounds.Subject):
 
     Attributes:
         plain: (arch, config, tensors), what both sides start from.
+        weights: their file.
         padded: what it predicts from, (1, C, H, W), sides multiples of its alignment.
         losses: of the first training.
     """
@@ -146,8 +150,8 @@ class _Subject(bench_rounds.Subject):
         made = random_weights(arch, config)
         made.metadata["normalisation"] = denoise_network.Normalisation().text
         self.plain = (arch, config, made.tensors)
-        self._file = bench.folder / f"{name}.safetensors"
-        files.write(self._file, made)
+        self.weights = bench.folder / f"{name}.safetensors"
+        files.write(self.weights, made)
         self._target = bench.folder / f"{name}.png"
         self._predicting, self._trained = (
             denoise_network.build(arch, config, made, name, bench.engine.device).network
@@ -180,7 +184,7 @@ class _Subject(bench_rounds.Subject):
         console = bench_rounds.silent(self._bench.console)
         console.stderr = io.StringIO()  # what it says of the generated image is of no interest
         status = denoise.run(denoise.DenoiseRequest(
-            inputs=[str(self._bench.source)], output=str(self._target), weights=str(self._file),
+            inputs=[str(self._bench.source)], output=str(self._target), weights=str(self.weights),
             device=engine.device, threads=engine.threads, memory=request.memory,
             tile=request.tile, precision=bench_rounds.current()), console)
         if status != ExitStatus.OK:
@@ -220,8 +224,9 @@ def _measure(request: DenoiseBenchRequest, bench: _Bench, subjects: dict[str, _S
     bench_rounds.run(list(timings.values()), request.repeat, mine, others, console)
     costs = (bench_cost.shipped("denoise", request.pictures, console)
              if request.precision != "fp32" else [])
-    return Report(facts, list(timings.values()), memory.peak_rss(), differences, other=other,
-                  costs=costs)
+    notes = [_NOTE] if worker is not None and "pipeline" in request.parts else []
+    return Report(facts, list(timings.values()), memory.peak_rss(), differences, notes, other,
+                  costs)
 
 
 def _facts(request: DenoiseBenchRequest, bench: _Bench) -> dict[str, Any]:

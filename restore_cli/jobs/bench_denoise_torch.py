@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -199,6 +200,7 @@ class Worker(bench_worker.NetworkWorker):
     Args:
         subjects: (arch, config, tensors) by name.
         training: what one timed training is.
+        weights: files of the tensors, which turning a file into another begins with.
         device: "cpu" or "cuda:N".
         threads: CPU threads.
 
@@ -206,8 +208,9 @@ class Worker(bench_worker.NetworkWorker):
         UsageError: PyTorch is missing, or a network has no plain form here.
     """
 
-    def __init__(self, subjects: Subjects, training: Training, device: str, threads: int):
-        super().__init__(_Session, (dict(subjects), training), device, threads)
+    def __init__(self, subjects: Subjects, training: Training, weights: Mapping[str, Path],
+                 device: str, threads: int):
+        super().__init__(_Session, (dict(subjects), training, dict(weights)), device, threads)
 
     def load(self, image: np.ndarray, padded: Mapping[str, np.ndarray]) -> dict[str, str]:
         """Sets what is trained on, (C, H, W), and predicted by network, (1, C, H, W).
@@ -219,9 +222,11 @@ class Worker(bench_worker.NetworkWorker):
 
 
 class _Session(bench_worker.Session):
-    def __init__(self, subjects: Subjects, training: Training, device: str):
+    def __init__(self, subjects: Subjects, training: Training, weights: dict[str, Path],
+                 device: str):
         super().__init__(device)
-        self._subjects, self._training = subjects, training
+        self._subjects, self._training, self._weights = subjects, training, weights
+        self._last: dict[str, bool] = {}
         self._predicting: dict[str, Network] = {}
         self._trained: dict[str, _Trained] = {}
 
@@ -238,6 +243,7 @@ class _Session(bench_worker.Session):
             self._fresh(name, train)
             predict = self._faster_format(lambda last, name=name: self._predictor(name, last))
             self._predictor(name, predict)
+            self._last[name] = predict
             found[name] = f"{names[train]} in training, {names[predict]} in prediction"
         return found
 
@@ -275,7 +281,10 @@ class _Session(bench_worker.Session):
     def _convert(self, network: str, source: str, target: str) -> None:
         import torch
         from PIL import Image
+        from safetensors.numpy import load_file
 
+        ready = Network(*self._subjects[network][:2], load_file(self._weights[network]),
+                        self._device, self._last[network])
         with Image.open(source) as picture:
             pixels = np.asarray(picture)
         values = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1).copy())
@@ -284,8 +293,9 @@ class _Session(bench_worker.Session):
         (height, width), align = x.shape[2:], shapes.describe(*self._subjects[network][:2]).align
         x = torch.nn.functional.pad((x - mean) / std, (0, -width % align, 0, -height % align),
                                     "reflect")
-        made = self._predict(network, x)[:, :, :height, :width] * std + mean
-        made = made.clamp_(0, 255).round_().byte()[0].permute(1, 2, 0).cpu().numpy()
+        with torch.inference_mode():
+            made = ready(x)[:, :, :height, :width] * std + mean
+            made = made.clamp_(0, 255).round_().byte()[0].permute(1, 2, 0).cpu().numpy()
         Image.fromarray(made.squeeze() if made.shape[2] == 1 else made).save(target)
 
 

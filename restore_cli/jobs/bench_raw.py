@@ -31,6 +31,8 @@ FULL = (2848, 4256)
 _SIZES = {"compact": (1424, 2128), "unet": (1424, 2128), "nafnet": (712, 1064),
           "restormer": (712, 1064)}
 _HALF = ("compact", "unet")  # networks that have products in bfloat16
+_NOTE = ("file to file: PyTorch's side reads weights and mosaic and packs its result likewise; it "
+         "leaves out checking the packed samples, the preview, and waiting for the disk")
 _COMPARED = 3  # steps whose losses are compared; later ones drift apart by rounding alone
 _SAME = {"output": 1e-3, "loss": 1e-3, "file": 4 / (bench_raw_dng.WHITE - bench_raw_dng.BLACK)}
 
@@ -179,7 +181,8 @@ def _measure(request: RawBenchRequest, bench: Bench, subjects: dict[str, Subject
     bench_rounds.run(timings, request.repeat, mine, others, bench.console)
     costs = (bench_cost.shipped("denoise-raw", request.pictures, bench.console)
              if request.precision != "fp32" else [])
-    return Report(facts, timings, memory.peak_rss(), differences, other=other, costs=costs)
+    notes = [_NOTE] if worker is not None and any("pipeline" in one for one in parts) else []
+    return Report(facts, timings, memory.peak_rss(), differences, notes, other, costs)
 
 
 def _amount(request: RawBenchRequest, subject: Subject, part: str) -> tuple[float, str]:

@@ -99,9 +99,9 @@ class Subject(bench_rounds.Subject):
         self._tame(arch, tensors)
         self._predicting.load_state_dict(tensors)
         trained = _with_alignments(arch, config) if "train" in parts else None
-        self.work = Work((arch, config, tensors), np.ascontiguousarray(frame.noisy[None]),
-                         trained, _untrained(trained))
         self._file = bench.folder / f"{name}.safetensors"
+        self.work = Work((arch, config, tensors), np.ascontiguousarray(frame.noisy[None]),
+                         trained, _untrained(trained), self._file)
         self.target = bench.folder / f"{name}.dng"
         self.their_target = bench.folder / f"{name}.t.dng"
         files.write(self._file, files.Weights(arch, config, tensors, {"cameras": '["any"]'}))

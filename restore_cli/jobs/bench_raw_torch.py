@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,12 +41,14 @@ class Work:
         image: (1, 4, h, w) float32.
         trained: with alignments, for training.
         frozen: keys that are not trained.
+        weights: file of the network's tensors, which turning a file into another begins with.
     """
 
     network: Plain
     image: np.ndarray
     trained: Plain | None = None
     frozen: frozenset[str] = frozenset()
+    weights: Path | None = None
 
 
 class Worker(bench_worker.NetworkWorker):
@@ -82,6 +85,7 @@ class _Session(bench_worker.Session):
         super().__init__(device)
         self._work, self._steps, self._ratio = work, steps, ratio
         self._predicting: dict[str, Network] = {}
+        self._last: dict[str, bool] = {}
         self._trained: dict[str, _Trained] = {}
 
     def load(self, names: list[tuple[str, str]]) -> dict[str, str]:
@@ -93,6 +97,7 @@ class _Session(bench_worker.Session):
             elif name not in self._predicting:
                 last = self._faster_format(lambda last, name=name: self._predictor(name, last))
                 self._predictor(name, last)
+                self._last[name] = last
             else:
                 continue
             kind = part if part == "train" else "network"
@@ -139,10 +144,15 @@ class _Session(bench_worker.Session):
 
     def _convert(self, network: str, source: str, target: str) -> None:
         import torch
+        from safetensors.numpy import load_file
 
+        work = self._work[network]
+        ready = Network(*work.network[:2], load_file(work.weights), self._device,
+                        self._last[network])
         planes = np.minimum(bench_raw_dng.pack(bench_raw_dng.read(source)) * self._ratio, 1)
         x = torch.from_numpy(planes[None].astype(np.float32)).to(self._device)
-        clean = self._predict(network, x)[0].clamp(0, 1).cpu().numpy()
+        with torch.inference_mode():
+            clean = ready(x)[0].clamp(0, 1).cpu().numpy()
         bench_raw_dng.write(target, bench_raw_dng.unpack(clean))
 
 
