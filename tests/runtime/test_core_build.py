@@ -49,7 +49,7 @@ def compile_one(jittor_utils, tmp_path):
     def run(source, header, usual=False, name="one.cc"):
         (tmp_path / "common.h").write_text(header)
         path, made = tmp_path / name, tmp_path / "one.o"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source)
         made.unlink(missing_ok=True)
         command = f'"{GCC}" "{path}" -O2 -fPIC -I"{tmp_path}"  -c -o "{made}"'
@@ -112,6 +112,17 @@ def test_only_what_need_not_be_fast_is_left_unoptimised(compile_one):
     assert compile_one(source, "#error never\n", name="gen/pyjt_one.cc") is not None
     for name in ("gen/one.cc", "gen/pyjt_jit_op_maker.cc"):
         assert compile_one(source, "#error never\n", name=name) is None
+
+
+def test_tests_of_jittor_are_left_out(compile_one):
+    source = "namespace jittor {\nJIT_TEST(one) { nothing; }\nJIT_TEST(other_one) {\n  no;\n}\n}\n"
+    usual = "namespace jittor { void jit_test_one() {} void jit_test_other_one() {} }\n"
+    for name, text in (("jittor/src/test/test_one.cc", source), ("one.cc", usual)):
+        made = compile_one(text, HEADER, name=name)
+        assert made is not None
+        assert b"_ZN6jittor12jit_test_oneEv" in made
+        assert b"_ZN6jittor18jit_test_other_oneEv" in made
+    assert compile_one(source, HEADER, name="one.cc") is None
 
 
 def test_files_of_one_command_are_compiled_once_for_both_its_runs(jittor_utils, tmp_path):
