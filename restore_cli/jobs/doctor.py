@@ -212,7 +212,7 @@ def _cuda(found: Facts) -> Finding:
     if cuda.usable:
         return Finding("CUDA", OK, "{} GPU(s), nvcc {}.{} at {}".format(
             cuda.devices, *(cuda.version or (0, 0)), cuda.nvcc))
-    if not cuda.devices and cuda.nvcc is None:
+    if not cuda.devices and (cuda.nvcc is None or not cuda.hardware):
         return Finding("CUDA", OK, f"not used ({cuda.problem or 'the CPU was asked for'})")
     if cuda.nvcc is None:
         return Finding("CUDA", NOTE, f"{cuda.devices} GPU(s), but no CUDA compiler (nvcc)",

@@ -92,9 +92,9 @@ def find(system: str, environ: Mapping[str, str], *, ask_driver: bool = False) -
     nvcc = _nvcc(system, environ)
     if nvcc is None and not ask_driver:
         return Cuda()
-    if not ask_driver and not may_have_gpu(system):
+    devices, problem = probe(system) if ask_driver or may_have_gpu(system) else (0, None)
+    if not devices and not may_have_gpu(system):
         return Cuda(nvcc=nvcc, problem="there is no NVIDIA GPU in this machine", hardware=False)
-    devices, problem = probe(system)
     if nvcc is None:
         return Cuda(devices=devices, problem=problem)
     version = _version(nvcc)

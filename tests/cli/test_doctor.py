@@ -94,6 +94,7 @@ def test_weights_not_fetched_are_no_fault(report):
 
 @pytest.mark.parametrize("cuda, state, said", [
     (Cuda(), "ok", "not used"),
+    (Cuda(nvcc="/x/nvcc", problem="there is no GPU", hardware=False), "ok", "there is no GPU"),
     (Cuda(devices=1), "note", "no CUDA compiler"),
     (Cuda(nvcc="/x/nvcc", version=(13, 0), problem="no NVIDIA driver is installed"), "note",
      "no NVIDIA driver"),

@@ -106,6 +106,9 @@ def test_toolkit_without_hardware(toolkit, monkeypatch):
     assert found.nvcc and not found.usable and not found.hardware and not asked
     found = cuda.find("Linux", {"PATH": str(toolkit / "bin")}, ask_driver=True)
     assert found.usable and asked
+    monkeypatch.setattr(cuda, "probe", lambda system: (0, "no NVIDIA driver is installed"))
+    found = cuda.find("Linux", {"PATH": str(toolkit / "bin")}, ask_driver=True)
+    assert not found.hardware and "no NVIDIA GPU" in found.problem
 
 
 _DRIVER = """
