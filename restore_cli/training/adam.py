@@ -7,6 +7,8 @@ from typing import Mapping
 import jittor as jt
 import numpy as np
 
+from restore_cli.nets.ops import adam_step
+
 
 class Adam:
     """Adam with epsilon added after bias correction.
@@ -36,13 +38,21 @@ class Adam:
         b1, b2 = self.betas
         rate = lr / (1 - b1**self.steps)
         root = (1 - b2**self.steps) ** 0.5
-        for (key, p), g in zip(self.parameters.items(),
-                               jt.grad(loss, list(self.parameters.values()))):
-            m, v = self._first[key], self._second[key]
+        keys, parameters = list(self.parameters), list(self.parameters.values())
+        grads = jt.grad(loss, parameters)
+        factors = [self.factors.get(key, 1.0) for key in keys]
+        moments = [[part[key] for key in keys] for part in (self._first, self._second)]
+        if adam_step.usable(parameters):
+            made = adam_step.step(parameters, grads, *moments, factors, beta1=b1, beta2=b2,
+                                  eps=self.eps, rate=rate, root=root)
+            for olds, news in zip(zip(parameters, *moments), made, strict=True):
+                for old, new in zip(olds, news, strict=True):
+                    old.update(new)
+            return
+        for p, g, m, v, factor in zip(parameters, grads, *moments, factors, strict=True):
             m.update(b1 * m + (1 - b1) * g)
             v.update(b2 * v + (1 - b2) * g * g)
-            own = rate * self.factors.get(key, 1.0)
-            p.update(p - own * m / (jt.sqrt(v) / root + self.eps))
+            p.update(p - rate * factor * m / (jt.sqrt(v) / root + self.eps))
 
     def state(self) -> dict[str, np.ndarray]:
         """Moments as arrays, keys ``m/<key>`` and ``v/<key>``."""
