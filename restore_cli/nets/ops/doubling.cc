@@ -98,6 +98,7 @@ INLINE void load_square(const Map& from, int64_t n, int64_t block, int64_t y, in
     for (int a = 0; a < SIDE; a++)
       for (int b = SIDE + NEXT; b < SIDE + 2 * NEXT; b++)
         __builtin_prefetch(corner + a * line + b * LANES);
+#pragma GCC unroll 9
     for (int a = 0; a < SIDE; a++)
 #pragma GCC unroll 9
       for (int b = 0; b < SIDE; b++) to[a][b] = load(corner + a * line + b * LANES);
@@ -155,6 +156,7 @@ static void doubled_part(const Member& member, const Map& small, const Map& in,
   const int64_t room = doubled_tiles(in.blocks, out_blocks);
   const Chunk from{room, in.blocks, Form::WORDS}, to{room, out_blocks};
   const int64_t step = in.blocks * out_blocks * Form::WORDS * LANES;
+  const int64_t v_step = from.step(), m_step = to.step();
   const Part part(member, small.count * small.tiles_y() * small.tiles_x(), out_blocks);
   float *v = scratch, *m = v + Pool::rounded(DOUBLED_POINTS * Chunk{room, in.blocks}.step());
   for (int64_t first = part.first; first < part.stop; first += room) {
@@ -167,8 +169,9 @@ static void doubled_part(const Member& member, const Map& small, const Map& in,
                     Way::READ * tile.x - Way::BEFORE, d);
         Way::spread(d, made);
         float* place = v + (block * room + t) * Form::WORDS;
+#pragma GCC unroll 81
         for (int p = 0; p < DOUBLED_POINTS; p++)
-          Form::put(place + p * from.step(), made[p / 9][p % 9]);
+          Form::put(place + p * v_step, made[p / 9][p % 9]);
       }
     for (int w = 0; w < POINTS; w++)
       for (int y = first_point(w / 6); y <= last_point(w / 6); y++)
@@ -182,8 +185,9 @@ static void doubled_part(const Member& member, const Map& small, const Map& in,
         const Tile tile(small, first + t);
         const float* place = m + (block * room + t) * LANES;
         Vector product[9][9], made[Way::OUT][Way::OUT];
+#pragma GCC unroll 81
         for (int p = 0; p < DOUBLED_POINTS; p++)
-          product[p / 9][p % 9] = load(place + p * to.step());
+          product[p / 9][p % 9] = load(place + p * m_step);
         Way::gather(product, made);
         finish(tile.n, block, Way::WRITE * tile.y, Way::WRITE * tile.x, made);
       }

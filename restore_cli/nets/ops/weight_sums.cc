@@ -18,6 +18,7 @@ struct Plain {
     Vector d[6][6];
     for (int y = 0; y < 6; y++)
       for (int x = 10; x < 14; x++) __builtin_prefetch(from + y * line + x * LANES);
+#pragma GCC unroll 6
     for (int y = 0; y < 6; y++)
 #pragma GCC unroll 6
       for (int x = 0; x < 6; x++) d[y][x] = load(from + y * line + x * LANES);
@@ -117,6 +118,7 @@ static void add_weight_gradient(const Member& member, const Map* in, int ins, co
   for (int i = 0; i < ins; i++) in_blocks += in[i].blocks;
   const int64_t out_blocks = grad.blocks, room = batch_tiles(ALL, in_blocks, out_blocks);
   const Chunk from{room, in_blocks}, to{room, out_blocks};
+  const int64_t v_step = from.step(), m_step = to.step();
   const Map& tiled = Shape::tiled(in[0], grad);
   const int64_t total = tiled.count * tiled.tiles_y() * tiled.tiles_x();
   const int64_t step = in_blocks * out_blocks * LANES * LANES;
@@ -133,7 +135,8 @@ static void add_weight_gradient(const Member& member, const Map* in, int ins, co
           Vector made[SIDE][SIDE];
           Shape::spread(in[i], Tile(tiled, first + t), block, made);
           float* place = row + t * LANES;
-          for (int p = 0; p < ALL; p++) store(place + p * from.step(), made[p / SIDE][p % SIDE]);
+#pragma GCC unroll 81
+          for (int p = 0; p < ALL; p++) store(place + p * v_step, made[p / SIDE][p % SIDE]);
         }
     for (int64_t block = 0; block < out_blocks; block++) {
       Vector sum = {};
@@ -141,7 +144,8 @@ static void add_weight_gradient(const Member& member, const Map* in, int ins, co
         Vector made[SIDE][SIDE];
         sum += Shape::spread_grad(grad, Tile(tiled, first + t), block, made);
         float* place = m + (block * room + t) * LANES;
-        for (int p = 0; p < ALL; p++) store(place + p * to.step(), made[p / SIDE][p % SIDE]);
+#pragma GCC unroll 81
+        for (int p = 0; p < ALL; p++) store(place + p * m_step, made[p / SIDE][p % SIDE]);
       }
       store(bias_sums + (member.me * out_blocks + block) * LANES, sum);
     }
