@@ -135,7 +135,7 @@ class Stream:
         """The part of the enlarged frame that a tile decides: (k h, k w, 3), about 0 to 1."""
         import jittor as jt
 
-        from restore_cli.nets.vsr.warp import Place, warp
+        from restore_cli.nets.vsr.warp import Place
 
         network, (y, x) = self._network, tile.read
         moved = []
@@ -146,8 +146,9 @@ class Stream:
                 flow = np.ascontiguousarray(flows[id(held)][:, :, y, x])
                 rows = _reached(flow[0, 1] + np.arange(y.start, y.stop)[:, None], self._size[0])
                 columns = _reached(flow[0, 0] + np.arange(x.start, x.stop), self._size[1])
-                moved.append(warp(self._cut(held, rows, columns), jt.array(flow), True, Place(
-                    self._size, (rows.start, columns.start), (y.start, x.start))))
+                moved.append(self._quick.moved(
+                    self._cut(held, rows, columns), jt.array(flow), Place(
+                        self._size, (rows.start, columns.start), (y.start, x.start))))
             moved[-1].sync()  # or the parts they are made from would all be there at once
         body = self._quick.body(moved)
         body.sync()

@@ -38,10 +38,13 @@ def test_parts(engine, monkeypatch, config, size, fused):
         others = [one for i, one in enumerate(pyramids) if i != network.centre]
         flows = jt.concat(network.flows_between(pyramids), dim=0).numpy()
         assert recipe.error(made.between(pyramids[network.centre], others), flows) < EXACT
-        body = network.recons_net(network.combine(features))
-        assert recipe.error(made.body(features), body.numpy()) < EXACT
+        body = network.recons_net(network.fuse(features, list(jt.array(flows).split(1))))
+        moved = [x if i == network.centre else made.moved(
+            x, jt.array(np.ascontiguousarray(flows[i - (i > network.centre)][None])))
+            for i, x in enumerate(features)]
+        assert recipe.error(made.body(moved), body.numpy()) < EXACT
         assert recipe.error(made.detail(body), network.tail(body).numpy()) < EXACT
-        expected = network.reconstruct(network.combine(features), frames[:, 1])
+        expected = network.tail(body) + network.base(frames[:, 1])
         assert recipe.error(made.picture(body, frames[:, 1]), expected.numpy()) < EXACT
 
 
@@ -96,10 +99,8 @@ def test_the_published_size(engine, golden):
         pyramids = [network.pyramid(frames[:, i]) for i in range(5)]
         flows = made.between(pyramids[2], [*pyramids[:2], *pyramids[3:]])
         flows = [flows[i:i + 1] for i in range(4)]
-        from restore_cli.nets.vsr.warp import warp
-
         features = [made.features(frames[:, i]) for i in range(5)]
         for i, flow in zip((0, 1, 3, 4), flows, strict=True):
-            features[i] = warp(features[i], flow, True)
+            features[i] = made.moved(features[i], flow)
         out = made.picture(made.body(features), frames[:, 2])
     assert recipe.error(out, case["recons"]) < EXACT

@@ -20,7 +20,7 @@ GROUP = 16  # as in chain.cc: channels are padded to multiples of it
 MARGIN = 32
 """Floats in front of packed weights, so that they begin on a cache line."""
 LIBRARY = Library("blocked.cc", "forms.cc", "products.cc", "winograd.cc", "team.cc", "chain.cc",
-                  "chain_team.cc", "motion.cc", "video.cc", "video_tail.cc", "video_operators.cc")
+                  "motion.cc", "chain_team.cc", "video.cc", "video_tail.cc", "video_operators.cc")
 """This module's operators and those of `nets.ops.video`."""
 
 Layer = tuple[np.ndarray, np.ndarray]
@@ -79,18 +79,51 @@ def pack(layers: Sequence[Layer]) -> Packed:
     return Packed(weights.stop_grad(), biases.stop_grad(), half)
 
 
-def chain(maps: Sequence[jt.Var], packed: Packed, features: int, blocks: int) -> jt.Var:
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """A map that is sampled where a flow points to, as by `motion.warp` with `border`.
+
+    Attributes:
+        x: (N, C, H, W).
+        flow: (N, 2, h, w).
+        valid, frame, source, target: as there, but for `source` the same in all maps of a chain.
+    """
+
+    x: jt.Var
+    flow: jt.Var
+    valid: float
+    frame: tuple[int, int]
+    source: tuple[int, int] = (0, 0)
+    target: tuple[int, int] = (0, 0)
+
+    def sync(self) -> None:
+        """Computes what it is made from."""
+        self.x.sync()
+
+
+def chain(maps: Sequence[jt.Var | Moved], packed: Packed, features: int, blocks: int) -> jt.Var:
     """The sum of convolutions of all maps, then ``x + conv2(relu(conv1(x)))`` for each block.
 
     Args:
-        maps: (N, C, H, W) each.
+        maps: (N, C, h, w) each.
         packed: a layer for each map, then two for each block.
         features: channels of the result.
         blocks: how many.
 
     Returns:
-        (N, features, H, W).
+        (N, features, h, w).
     """
-    shape = (maps[0].shape[0], features, *maps[0].shape[2:])
-    return LIBRARY.run("chain", [shape], [packed.weights, packed.biases, *maps], blocks=blocks,
-                       half=packed.half)[0]
+    moved: list[Moved] = []
+    whole, places = [], np.zeros((len(maps), 3), np.int32)
+    for place, one in zip(places, maps, strict=True):
+        if isinstance(one, Moved):
+            place[:] = len(maps) + len(moved), *one.source
+            moved.append(one)
+        whole.append(one.x if isinstance(one, Moved) else one)
+    some = moved[0] if moved else Moved(whole[0], whole[0], 0.0, (0, 0))
+    size = some.flow.shape[2:]
+    return LIBRARY.run(
+        "chain", [(whole[0].shape[0], features, *size)],
+        [packed.weights, packed.biases, jt.array(places), *whole, *(one.flow for one in moved)],
+        blocks=blocks, half=packed.half, valid=some.valid, frame_height=some.frame[0],
+        frame_width=some.frame[1], target_top=some.target[0], target_left=some.target[1])[0]

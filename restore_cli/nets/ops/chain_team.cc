@@ -1,5 +1,5 @@
-// Chains of 3x3 convolutions by a team of threads, without gradients. To be read after team.cc and
-// chain.cc.
+// Chains of 3x3 convolutions by a team of threads, without gradients. To be read after team.cc,
+// chain.cc and motion.cc.
 
 namespace restore_chain {
 
@@ -55,17 +55,52 @@ static void spill_part(const Member& member, const Map& from, float* planes, int
   });
 }
 
-// The sum of convolutions of all `maps`, (count, channels, height, width) each, and then residual
-// blocks: x + conv(relu(conv(x))). The first layers have one bias, that of the first.
-static void chain(const std::vector<const float*>& maps, int64_t count, int64_t channels,
-                  int64_t height, int64_t width, int64_t feat, int64_t blocks,
-                  const Packed& packed, float* out) {
+// A map (count, channels, height, width); with a flow it is sampled where that points to.
+struct Given {
+  const float* map;
+  const float* flow = nullptr;
+  restore_motion::Warp place = {};
+};
+
+// A thread's share of sampling.
+static void warp_part(const Member& member, const Map& from, const Given& given, const Map& to) {
+  const restore_motion::Warp& place = given.place;
+  const int64_t right = place.width > 1 ? LANES : 0, down = place.height > 1 ? from.stride() : 0;
+  member.share(to.count * to.height, [&](int64_t i) {
+    const int64_t n = i / to.height, y = i % to.height;
+    const restore_motion::Table table(place, given.flow, n, y, y + 1, false);
+    const float *w0 = table.weight[0].data(), *w1 = table.weight[1].data(),
+                *w2 = table.weight[2].data(), *w3 = table.weight[3].data();
+    for (int64_t block = 0; block < to.blocks; block++)
+      for (int64_t x = 0; x < to.width; x++) {
+        const int64_t base = table.base[x];
+        const float* v = from.at(n, block, base / place.width, base % place.width);
+        store(to.at(n, block, y, x), load(v) * w0[x] + load(v + right) * w1[x] +
+                                         load(v + down) * w2[x] + load(v + down + right) * w3[x]);
+      }
+  });
+}
+
+// The sum of convolutions of all `maps` and then residual blocks: x + conv(relu(conv(x))).
+// The first layers have one bias, that of the first.
+static void chain(const std::vector<Given>& maps, int64_t count, int64_t channels, int64_t height,
+                  int64_t width, int64_t feat, int64_t blocks, const Packed& packed, float* out) {
   Arena arena;
   const Map a = arena.bare(count, blocks_of(feat), height, width);
   const Map both = arena.bare(count, std::max(blocks_of(channels), a.blocks), height, width);
-  Map given = both, hidden = both;  // one after the other in one place
-  given.blocks = blocks_of(channels);
+  Map given = both, hidden = both, source = both;  // the first two one after the other
+  given.blocks = source.blocks = blocks_of(channels);
   hidden.blocks = a.blocks;
+  const auto sized = [&](const Given& each) {
+    Map made = source;
+    made.height = each.place.height;
+    made.width = each.place.width;
+    return made;
+  };
+  int64_t room = 0;
+  for (const Given& each : maps)
+    if (each.flow) room = std::max(room, sized(each).size());
+  source.data = arena.floats(room);
   const int threads = available_threads();
   const int64_t share = std::max(scratch_size(given.blocks, a.blocks, false),
                                  scratch_size(a.blocks, a.blocks, false));
@@ -74,10 +109,13 @@ static void chain(const std::vector<const float*>& maps, int64_t count, int64_t 
     Steps steps{member, packed, scratch + member.me * share};
     member.clear_frame(a);
     member.clear_frame(both);
-    member.wait();
     for (size_t i = 0; i < maps.size(); i++) {
-      fill_part(member, given, maps[i], channels);
+      fill_part(member, maps[i].flow ? sized(maps[i]) : given, maps[i].map, channels);
       member.wait();
+      if (maps[i].flow) {
+        warp_part(member, sized(maps[i]), maps[i], given);
+        member.wait();
+      }
       steps.next({given}, a, 1, i ? &a : nullptr);
     }
     for (int64_t i = 0; i < blocks; i++) {

@@ -14,14 +14,26 @@ RESTORE_OPERATOR(pack_chain) {
   }
 }
 
-// Packed weights and biases, then the maps.
+// Packed weights and biases; for each map, which of the other arrays is its flow (0: none), and its
+// first pixel's row and column in the frame; the maps; the flows.
 RESTORE_OPERATOR(chain) {
-  std::vector<const float*> maps;
-  for (size_t i = 2; i < call.inputs.size(); i++) maps.push_back(call.in(i).floats());
-  const int64_t* shape = call.in(2).shape;
-  restore_chain::chain(
-      maps, shape[0], shape[1], shape[2], shape[3], call.out(0).shape[1], call.integer("blocks"),
-      {call.in(0).floats(), call.in(1).floats(), call.is("half")}, call.out(0).floats());
+  std::vector<restore_chain::Given> maps;
+  const restore::Array &places = call.in(2), &out = call.out(0);
+  for (int64_t i = 0; i < places.shape[0]; i++) {
+    const int32_t* place = places.integers() + 3 * i;
+    const restore::Array& map = call.in(3 + i);
+    maps.push_back({map.floats(), nullptr, {}});
+    if (!place[0]) continue;
+    maps.back().flow = call.in(3 + place[0]).floats();
+    maps.back().place = {
+        map.shape[0], map.shape[1], out.shape[2], out.shape[3], map.shape[2], map.shape[3],
+        place[1], place[2], call.integer("frame_height"), call.integer("frame_width"),
+        call.integer("target_top"), call.integer("target_left"), true,
+        (float)call.number("valid")};
+  }
+  restore_chain::chain(maps, out.shape[0], call.in(3).shape[1], out.shape[2], out.shape[3],
+                       out.shape[1], call.integer("blocks"),
+                       {call.in(0).floats(), call.in(1).floats(), call.is("half")}, out.floats());
 }
 
 // Packed weights, biases, transposed convolutions, steps, widths; then two maps a level.

@@ -13,11 +13,12 @@ import numpy as np
 from jittor import nn
 
 from restore_cli.nets.ops import chain, video
-from restore_cli.nets.ops.chain import Layer
+from restore_cli.nets.ops.chain import Layer, Moved
 from restore_cli.nets.ops.video import PackedFlow, PackedTail
 from restore_cli.nets.vsr import borders, pwc, shapes, tail
 from restore_cli.nets.vsr.model import Vsr
 from restore_cli.nets.vsr.pwc import Pyramid
+from restore_cli.nets.vsr.warp import VALID, Place, warp
 
 
 class Quick:
@@ -70,8 +71,16 @@ class Quick:
         repeated = tuple(jt.concat([level] * len(second), dim=0) for level in first.levels)
         return network.between(Pyramid(repeated, first.size), Pyramid(others, first.size))
 
-    def body(self, moved: Sequence[jt.Var]) -> jt.Var:
-        """Warped features (N, C, h, w) of a window to what the tail takes."""
+    def moved(self, x: jt.Var, flow: jt.Var, place: Place | None = None) -> jt.Var | Moved:
+        """A frame's features where the flow points to, for `body`; arguments as of `warp`."""
+        place = place or Place(tuple(x.shape[2:]))
+        if self.fused and tuple(flow.shape[2:]) == tuple(place.frame):
+            return Moved(x, flow, VALID, place.frame, place.source)
+        return warp(x, flow, True, place)  # of a tile; what it is made from may be larger
+
+    def body(self, moved: Sequence[jt.Var | Moved]) -> jt.Var:
+        """Features (N, C, h, w) of a window, all but the middle ones from `moved`, to what the
+        tail takes."""
         if not self.fused:
             return self._network.recons_net(self._network.combine(moved))
         return chain.chain(moved, self._body, self._config["n_feat"], self._config["recons_RBS"])

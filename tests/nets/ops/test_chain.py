@@ -46,6 +46,34 @@ def test_a_chain_is_its_layers(engine, case):
         _close(chain.chain(given, packed, features, blocks).numpy(), expected.numpy())
 
 
+# Of the frame, of the sampled maps (their first pixels: row 3 and 2, column 1) and of the result,
+# and the result's first pixel.
+@pytest.mark.parametrize(("frame", "sampled", "size", "first"), [
+    ((9, 12), (9, 12), (9, 12), (0, 0)), ((40, 33), (28, 30), (20, 17), (6, 9)),
+    ((1, 20), (1, 20), (1, 20), (0, 0))])
+def test_a_chain_samples_its_maps(engine, frame, sampled, size, first):
+    import jittor as jt
+
+    from restore_cli.nets.ops import chain, motion
+
+    rng = np.random.default_rng(1)
+    layers = [_conv(rng, 20, 16), _conv(rng, 20, 16), _conv(rng, 20, 16)]
+    maps = [jt.array(rng.standard_normal((2, 20, *each)).astype(np.float32))
+            for each in (sampled, size, sampled)]
+    flows = [jt.array((3 * rng.standard_normal((2, 2, *size))).astype(np.float32))
+             for _ in range(2)]
+    starts = [(0, 0)] * 2 if sampled == frame else [(3, 1), (2, 1)]
+    with jt.no_grad():
+        packed = chain.pack([chain.layer(*one, [range(20)]) for one in layers])
+        places = [(0.999, frame, start, first) for start in starts]
+        given = [chain.Moved(x, flow, *place) for x, flow, place in zip(
+            maps[::2], flows, places, strict=True)]
+        moved = [motion.warp(x, flow, True, *place) for x, flow, place in zip(
+            maps[::2], flows, places, strict=True)]
+        expected = chain.chain([moved[0], maps[1], moved[1]], packed, 16, 0).numpy()
+        _close(chain.chain([given[0], maps[1], given[1]], packed, 16, 0).numpy(), expected)
+
+
 @pytest.mark.parametrize("name", ["RESTORE_FUSED", "RESTORE_WINOGRAD"])
 def test_switches(engine, monkeypatch, name):
     import jittor as jt
