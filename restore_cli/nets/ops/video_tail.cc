@@ -51,13 +51,16 @@ static void transform_pairs(const Map& in, int64_t first, int64_t tiles, const C
                             float* to) {
   const int64_t columns = (in.width + 1) / 2, rows = (in.height + 1) / 2, line = in.stride();
   const int64_t below = in.tiles_y() * 4, right = in.tiles_x() * 4;  // last pixels of the frame
+  const int64_t step = chunk.step();
   for (int64_t block = 0; block < in.blocks; block++)
     for (int64_t t = 0; t < tiles; t++) {
       const int64_t index = first + t, n = index / (rows * columns);
       const int64_t top = index / columns % rows * 2 - BEYOND, left = index % columns * 2 - BEYOND;
       const float* from = in.at(n, block, top, left);
       Vector d[6][6], v[6][6];
+      // Loops over squares are unrolled, or GCC keeps the squares in memory.
       if (top >= 0 && left >= 0 && top + 5 <= below && left + 5 <= right) {
+#pragma GCC unroll 36
         for (int i = 0; i < 36; i++) d[i / 6][i % 6] = load(from + i / 6 * line + i % 6 * LANES);
       } else {
         for (int64_t y = 0; y < 6; y++)
@@ -69,7 +72,8 @@ static void transform_pairs(const Map& in, int64_t first, int64_t tiles, const C
       }
       both_ways<6, 6, spread_input>(d, v);
       float* place = to + (block * chunk.tiles + t) * LANES;
-      for (int p = 0; p < POINTS; p++) store(place + p * chunk.step(), v[p / 6][p % 6]);
+#pragma GCC unroll 36
+      for (int p = 0; p < POINTS; p++) store(place + p * step, v[p / 6][p % 6]);
     }
 }
 
@@ -80,8 +84,8 @@ static void convolve_pairs(const Member& member, const Map& in, const float* u, 
   const Chunk from{room, in.blocks}, to{room, out.blocks};
   const int64_t columns = (in.width + 1) / 2, rows = (in.height + 1) / 2;
   const int64_t total = in.count * rows * columns, step = in.blocks * out.blocks * LANES * LANES;
+  const int64_t m_step = to.step(), stop = member.end(total);
   float *v = scratch, *m = v + Pool::rounded(from.size());
-  const int64_t stop = member.end(total);
   for (int64_t first = member.begin(total); first < stop; first += room) {
     const int64_t tiles = std::min(room, stop - first);
     transform_pairs(in, first, tiles, from, v);
@@ -92,8 +96,9 @@ static void convolve_pairs(const Member& member, const Map& in, const float* u, 
         const int64_t index = first + t, n = index / (rows * columns);
         const int64_t y = index / columns % rows * 2, x = index % columns * 2;
         Vector product[6][6], made[2][2];
+#pragma GCC unroll 36
         for (int p = 0; p < POINTS; p++)
-          product[p / 6][p % 6] = load(m + p * to.step() + (block * room + t) * LANES);
+          product[p / 6][p % 6] = load(m + p * m_step + (block * room + t) * LANES);
         both_ways<6, 2, gather_pair>(product, made);
         const Vector more = load(bias + block * LANES);
         for (int64_t a = 0; a < std::min<int64_t>(2, out.height - y); a++)

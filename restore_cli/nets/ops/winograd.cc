@@ -71,7 +71,8 @@ INLINE void gather_weight(const Vector u[6], Vector g[3]) {
   g[2] = P2 * sum_p + Q2 * sum_q + u[5];
 }
 
-// Both sides of a square: `line` takes N values to M.
+// Both sides of a square: `line` takes N values to M. Loops over squares are unrolled here and
+// below, or GCC keeps the squares in memory: transforms take a third longer.
 template <int N, int M, void (*line)(const Vector*, Vector*)>
 INLINE void both_ways(const Vector (&in)[N][N], Vector (&out)[M][M]) {
   Vector half[N][M];
@@ -80,8 +81,10 @@ INLINE void both_ways(const Vector (&in)[N][N], Vector (&out)[M][M]) {
 #pragma GCC unroll 8
   for (int x = 0; x < M; x++) {
     Vector column[N], made[M];
+#pragma GCC unroll 8
     for (int y = 0; y < N; y++) column[y] = half[y][x];
     line(column, made);
+#pragma GCC unroll 8
     for (int y = 0; y < M; y++) out[y][x] = made[y];
   }
 }
@@ -159,7 +162,7 @@ struct Tile {
 template <class Form = Single>
 static void transform_inputs(const Map* in, int maps, int64_t first, int64_t tiles,
                              const Chunk& chunk, float* to) {
-  const int64_t line = in[0].stride();
+  const int64_t line = in[0].stride(), step = chunk.step();
   float* row = to;
   for (int i = 0; i < maps; i++)
     for (int64_t block = 0; block < in[i].blocks; block++, row += chunk.tiles * Form::WORDS)
@@ -169,11 +172,14 @@ static void transform_inputs(const Map* in, int maps, int64_t first, int64_t til
         Vector d[6][6], v[6][6];
         for (int y = 0; y < 6; y++)
           for (int x = 10; x < 14; x++) __builtin_prefetch(from + y * line + x * LANES);
+#pragma GCC unroll 6
         for (int y = 0; y < 6; y++)
+#pragma GCC unroll 6
           for (int x = 0; x < 6; x++) d[y][x] = load(from + y * line + x * LANES);
         both_ways<6, 6, spread_input>(d, v);
         float* place = row + t * Form::WORDS;
-        for (int p = 0; p < POINTS; p++) Form::put(place + p * chunk.step(), v[p / 6][p % 6]);
+#pragma GCC unroll 36
+        for (int p = 0; p < POINTS; p++) Form::put(place + p * step, v[p / 6][p % 6]);
       }
 }
 
@@ -181,15 +187,17 @@ static void transform_inputs(const Map* in, int maps, int64_t first, int64_t til
 static void finish_tiles(const float* m, const Chunk& chunk, int64_t first, int64_t tiles,
                          const float* bias, float slope, const Map* mask, const Map* added,
                          const Map& out, int64_t block) {
-  const int64_t line = out.stride();
+  const int64_t line = out.stride(), step = chunk.step();
   const Vector zero = {}, more = bias ? load(bias) : zero;
   for (int64_t t = 0; t < tiles; t++) {
     const Tile tile(out, first + t);
     Vector product[6][6], y[4][4];
+#pragma GCC unroll 36
     for (int p = 0; p < POINTS; p++)
-      product[p / 6][p % 6] = load(m + t * LANES + p * chunk.step());
+      product[p / 6][p % 6] = load(m + t * LANES + p * step);
     both_ways<6, 4, gather_output>(product, y);
     if (bias)
+#pragma GCC unroll 16
       for (int k = 0; k < 16; k++) y[k / 4][k % 4] = rectify(y[k / 4][k % 4] + more, slope);
     if (mask) {
       const float* active = mask->at(tile.n, block, tile.y, tile.x);
@@ -197,12 +205,17 @@ static void finish_tiles(const float* m, const Chunk& chunk, int64_t first, int6
         y[k / 4][k % 4] = rectify_gradient(load(active + k / 4 * line + k % 4 * LANES),
                                            y[k / 4][k % 4], slope);
     }
-    for (int k = 0; added && k < 16; k++)
-      y[k / 4][k % 4] += load(added->at(tile.n, block, tile.y + k / 4, tile.x + k % 4));
+    if (added) {
+      const float* term = added->at(tile.n, block, tile.y, tile.x);
+      const int64_t below = added->stride();
+#pragma GCC unroll 16
+      for (int k = 0; k < 16; k++) y[k / 4][k % 4] += load(term + k / 4 * below + k % 4 * LANES);
+    }
     float* pixel = out.at(tile.n, block, tile.y, tile.x);
     const int64_t rows = std::min<int64_t>(4, out.height - tile.y),
                   columns = std::min<int64_t>(4, out.width - tile.x);
     if (rows == 4 && columns == 4) {
+#pragma GCC unroll 16
       for (int k = 0; k < 16; k++) store(pixel + k / 4 * line + k % 4 * LANES, y[k / 4][k % 4]);
     } else {
       for (int64_t a = 0; a < rows; a++)
