@@ -358,3 +358,44 @@ def test_medians_and_transforms_are_what_they_are_called(count):
     assert np.array_equal(noise_blocks.medians(values), np.median(values, axis=0))
     one_by_one = [noise_blocks.DCT @ block.reshape(8, 8) @ noise_blocks.DCT.T for block in values]
     assert np.allclose(noise_blocks.transform(values), np.reshape(one_by_one, (-1, 64)), atol=1e-5)
+
+
+@pytest.mark.parametrize("sorting", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 7, 1000])
+def test_medians_are_numpys_by_either_way(monkeypatch, sorting, count):
+    monkeypatch.setattr(noise_blocks, "_sorting_is_faster", lambda: sorting)
+    values = white((count, 5), 3.0) ** 2
+    np.testing.assert_array_equal(noise_blocks.medians(values), np.median(values, axis=0))
+
+
+@pytest.mark.parametrize("join", [np.minimum, np.maximum, np.add])
+def test_windows_are_joined(join):
+    plane = np.random.default_rng(0).integers(0, 9, (29, 40))
+    windows = np.lib.stride_tricks.sliding_window_view(plane, (8, 8))[::3]
+    np.testing.assert_array_equal(noise_blocks.joined(plane, 3, join),
+                                  join.reduce(windows, axis=(2, 3)))
+
+
+def test_blocks_with_pixels_at_a_limit_are_left_out():
+    plane = white((64, 64), 1.0) + 100
+    plane[:8, :8] = 255  # 64 of the first block's pixels, and some of its neighbours'
+    plane[40, 40] = 0
+    used = noise_blocks.usable(plane, 0.0, 255.0).reshape(15, 15)  # every 4 pixels
+    assert not used[:2, :2].any() and used[2:].all() and used[:, 2:].all()
+
+
+def test_quantiles_and_steps_of_sorted_values():
+    values = np.sort(np.rint(white(5000, 20.0)) * np.float32(0.5))
+    for share in (0.0, 0.001, 0.3333, 0.999, 1.0):
+        assert noise._quantile(values, share) == np.quantile(values, share)
+    assert noise.noise_traces.step(values) == 0.5
+    assert noise.noise_traces.step(np.zeros(9, np.float32)) == 0
+
+
+def test_lone_outliers_at_borders_are_counted():
+    plane = np.full((150, 70), 10.0, np.float32)
+    plane[[3, 64, 65, 148], [5, 20, 60, 68]] = 99  # at the borders of what is looked at together
+    plane[100, 30] = -50
+    plane[[20, 20], [30, 31]] = 99  # two are not alone
+    plane[0, 0] = 99  # has no eight neighbours
+    assert noise.noise_traces.spikes(plane, 1.0) == 5 / (148 * 68)

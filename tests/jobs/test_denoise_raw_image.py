@@ -237,3 +237,24 @@ def test_an_odd_last_row_and_column_repeat_their_colours():
     assert mosaic.shape == (2 * SIZE[0] + 1, 2 * SIZE[1] + 1)
     np.testing.assert_array_equal(mosaic[-1, :-1], mosaic[-3, :-1])
     np.testing.assert_array_equal(mosaic[:, -1], mosaic[:, -3])
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_threads_put_the_same_in(monkeypatch, keep):
+    monkeypatch.setattr(denoise_raw_image, "_BLOCK", 8 * SIZE[1])
+    noisy, clean = picture(random_planes(), 60.0), random_planes(-0.1, 1.2).astype(np.float32)
+    scale = levels(BLACK, WHITE, shrink=60.0 if keep else 1.0)
+    made = []
+    for threads in (1, 3):
+        result = Result(noisy, scale, Style(keep), threads)
+        result.put(slice(0, SIZE[0]), slice(0, SIZE[1]), clean)
+        made.append(result.finish())
+    np.testing.assert_array_equal(*made)
+
+
+def test_a_failure_in_a_thread_is_told(monkeypatch):
+    monkeypatch.setattr(denoise_raw_image, "_BLOCK", 8 * SIZE[1])
+    noisy = picture(random_planes())
+    result = Result(noisy, levels(BLACK, WHITE), threads=2)
+    with pytest.raises(ValueError):
+        result.put(slice(0, SIZE[0]), slice(0, SIZE[1]), np.zeros((4, SIZE[0], 3), np.float32))

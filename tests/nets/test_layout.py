@@ -156,3 +156,23 @@ def test_loaded_weights_do_not_alias_the_callers_arrays(small):
         value += 1
     for key, value in _values(module).items():
         np.testing.assert_array_equal(value, kept[key])
+
+
+def test_loading_weights_draws_no_random_ones(engine):
+    import jittor as jt
+
+    from restore_cli.nets import registry
+
+    args = {"n_resblocks": 1, "n_feats": 8, **IMPLICIT}
+    source = registry.build("edsr", args)
+    state = {key: value.numpy() for key, value in source.state_dict().items()}
+    drawn = []
+    for loading in (False, True):
+        jt.set_global_seed(5)
+        if loading:
+            network = registry.build("edsr", args)
+            network.load_state_dict(state)
+        drawn.append(jt.rand(3).numpy())
+    np.testing.assert_array_equal(*drawn)
+    for key, value in network.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), state[key])
