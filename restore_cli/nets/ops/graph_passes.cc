@@ -5,7 +5,8 @@ namespace restore_graph {
 
 using restore_unet::Square;
 
-static restore_blocked::Pool pool;
+// Each pass has its own: they need very different amounts, in turns.
+static restore_blocked::Pool ahead, back;
 
 // What a pass works in.
 struct Work {
@@ -33,6 +34,7 @@ struct Work {
       if (to_parameters) shared = std::max(shared, batch_size(points, in, out, threads));
     }
     shared = std::max(shared, threads * working);
+    Pool& pool = is_backward() ? back : ahead;
     pool.reserve(Pool::rounded(more) + kept + shared);
     float* made = pool.take(more);
     for (const Layer& layer : g.layers) {

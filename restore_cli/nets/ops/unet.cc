@@ -181,7 +181,8 @@ struct Work {
   }
 };
 
-static Pool pool;
+// Each pass has its own: they need very different amounts, in turns.
+static Pool ahead, back, turned;
 constexpr int64_t MARGIN = 32;  // floats of a kept buffer in front of what begins on a cache line
 
 // Jittor's memory need not begin on a cache line. The distance to the next one is noted in
@@ -198,7 +199,7 @@ static void require(int64_t floats, int64_t given) {
   if (floats != given) throw std::logic_error("U-Net: a buffer of the wrong size");
 }
 
-static Work start(const Problem& p, bool training, int64_t more) {
+static Work start(const Problem& p, bool training, Pool& pool, int64_t more) {
   const int threads = available_threads();
   int64_t weights;
   const int64_t working = working_size(p, threads, training, &weights);
@@ -211,9 +212,9 @@ static Work start(const Problem& p, bool training, int64_t more) {
 static void infer(const Problem& p, bool residual, const float* x, float* y) {
   std::vector<Level> levels;
   const int64_t maps = lay_out(p, false, nullptr, levels);
-  Work work = start(p, false, maps + p.image_size());
-  lay_out(p, false, pool.take(maps), levels);
-  float* image = pool.take(p.image_size());
+  Work work = start(p, false, ahead, maps + p.image_size());
+  lay_out(p, false, ahead.take(maps), levels);
+  float* image = ahead.take(p.image_size());
   frame_image(p, x, image);
   work.forward(x, image, levels, residual, y);
 }
@@ -223,7 +224,7 @@ static void train_forward(const Problem& p, bool residual, const float* x, float
                           float* saved, int64_t saved_size) {
   std::vector<Level> levels;
   require(MARGIN + p.image_size() + lay_out(p, true, nullptr, levels), saved_size);
-  Work work = start(p, false, 0);
+  Work work = start(p, false, ahead, 0);
   float* image = aligned_start(saved);
   lay_out(p, true, image + p.image_size(), levels);
   frame_image(p, x, image);
@@ -237,8 +238,8 @@ static void train_backward(const Problem& p, float* saved, const float* output_g
   float* image = noted_start(saved);
   lay_out(p, true, image + p.image_size(), maps);
   const int64_t size = lay_out(p, false, nullptr, grads);
-  Work work = start(p, true, size);
-  lay_out(p, false, pool.take(size), grads);
+  Work work = start(p, true, back, size);
+  lay_out(p, false, back.take(size), grads);
   require(MARGIN + grads[0].hidden.size(), head_size);
   grads[0].hidden.data = grads[0].hidden_up.data = aligned_start(head);
   work.backward(image, maps, grads, output_grad);
@@ -248,8 +249,8 @@ static void head_to_input(const Problem& p, float* head, float* input_grad) {
   std::vector<Level> levels;
   lay_out(p, false, nullptr, levels);
   levels[0].hidden.data = noted_start(head);
-  pool.reserve(p.channels * 9 * p.first());
-  input_gradient(p, levels[0].hidden, pool.take(p.channels * 9 * p.first()), input_grad);
+  turned.reserve(p.channels * 9 * p.first());
+  input_gradient(p, levels[0].hidden, turned.take(p.channels * 9 * p.first()), input_grad);
 }
 
 }  // namespace restore_unet

@@ -18,59 +18,12 @@ from dataclasses import asdict, dataclass
 import jittor as jt
 
 from restore_cli.errors import ShapeError
-from restore_cli.nets.ops import native, precision
+from restore_cli.nets.ops import precision
+from restore_cli.nets.ops.library import Library
 
-_SOURCES = ("blocked.cc", "forms.cc", "products.cc", "winograd.cc", "unet_layers.cc",
-            "field_layers.cc", "upconv.cc", "unet.cc")
+_LIBRARY = Library("blocked.cc", "forms.cc", "products.cc", "winograd.cc", "unet_layers.cc",
+                   "field_layers.cc", "upconv.cc", "unet.cc", "unet_operators.cc")
 _MARGIN = 32  # as MARGIN in unet.cc
-
-# Reads a layer's shape and pointers; `at` is the place of its weight among the inputs.
-_PROBLEM = """
-  restore_unet::Problem problem;
-  problem.depth = (int)data["depth"];
-  problem.n2v2 = data["n2v2"] != 0;
-  problem.transposed = data["transposed"] != 0;
-  problem.half = data["half"] != 0;
-  problem.slope = (float)data["slope"];
-  for (int64_t i = 0; i < problem.count_layers(); i++) {
-    const int64_t at = %(weight)s, turned = problem.is_up(i);
-    restore_unet::Layer layer = {};
-    layer.weight = _inputs[at]->ptr<float>();
-    layer.inputs = _inputs[at]->shape[!turned];
-    layer.outputs = _inputs[at]->shape[turned];
-    %(more)s
-    problem.layers.push_back(layer);
-  }
-  problem.count = in0_shape0;
-  problem.channels = problem.layers[0].inputs;
-  problem.height = in0_shape2;
-  problem.width = in0_shape3;
-"""
-_READ = _PROBLEM % {"weight": "1 + 2 * i", "more": "layer.bias = _inputs[at + 1]->ptr<float>();"}
-_INFER = _READ + """
-  restore_unet::infer(problem, data["residual"] != 0, in0_p, out0_p);
-"""
-_FORWARD = _READ + """
-  restore_unet::train_forward(problem, data["residual"] != 0, in0_p, out0_p, out1_p, out1_shape0);
-"""
-_BACKWARD = _PROBLEM % {"weight": "2 + i", "more": """
-    layer.weight_grad = _outputs[1 + 2 * i]->ptr<float>();
-    layer.bias_grad = _outputs[2 + 2 * i]->ptr<float>();"""} + """
-  restore_unet::train_backward(problem, in1_p, in0_p, out0_p, out0_shape0);
-"""
-_INPUT_GRADIENT = """
-  restore_unet::Problem problem = {};
-  restore_unet::Layer layer = {};
-  layer.weight = in1_p;
-  layer.inputs = in1_shape1;
-  layer.outputs = in1_shape0;
-  problem.layers.push_back(layer);
-  problem.count = out0_shape0;
-  problem.channels = out0_shape1;
-  problem.height = out0_shape2;
-  problem.width = out0_shape3;
-  restore_unet::head_to_input(problem, in0_p, out0_p);
-"""
 
 
 @dataclass(frozen=True)
@@ -120,8 +73,9 @@ def run(x: jt.Var, parameters: Sequence[jt.Var], form: Form) -> jt.Var:
         raise ShapeError("input", f"(N, {channels}, H, W) with H and W multiples of {align}",
                          tuple(x.shape))
     if jt.flags.no_grad:
-        return _code([_output_shape(x, parameters)], _INFER, [x, *parameters],
-                     {**_data(form), "half": float(precision.half())})[0]
+        numbers = {**_numbers(form), "half": float(precision.half())}
+        return _LIBRARY.run("unet_infer", [_output_shape(x, parameters)], [x, *parameters],
+                            **numbers)[0]
     return _UNet(form)(x, *parameters)
 
 
@@ -212,7 +166,8 @@ class _UNet(jt.Function):
         self._parameter_shapes = [tuple(parameter.shape) for parameter in parameters]
         saved = _saved_floats(x.shape, self._weights[0].shape[0], self._form)
         shapes = [_output_shape(x, parameters), (saved,)]
-        y, self._saved = _code(shapes, _FORWARD, [x, *parameters], _data(self._form))
+        y, self._saved = _LIBRARY.run("unet_forward", shapes, [x, *parameters],
+                                      **_numbers(self._form))
         return y
 
     def grad(self, dy):
@@ -220,14 +175,14 @@ class _UNet(jt.Function):
         count, _, height, width = self._shape
         first = self._weights[0].shape[0]
         shapes = [(_MARGIN + count * first * framed(height, width),), *self._parameter_shapes]
-        head, *grads = _code(shapes, _BACKWARD, [dy, self._saved, *self._weights],
-                             _data(self._form))
+        head, *grads = _LIBRARY.run("unet_backward", shapes, [dy, self._saved, *self._weights],
+                                    **_numbers(self._form))
         # An operator of its own: it never runs where nobody asks for this gradient.
-        dx = _code([self._shape], _INPUT_GRADIENT, [head, self._weights[0]], {})[0]
+        dx = _LIBRARY.run("unet_input_gradient", [self._shape], [head, self._weights[0]])[0]
         return (dx + dy if self._form.residual else dx, *grads)
 
 
-def _data(form: Form) -> dict[str, float]:
+def _numbers(form: Form) -> dict[str, float]:
     return {"half": 0.0, **{key: float(value) for key, value in asdict(form).items()}}
 
 
@@ -240,10 +195,3 @@ def _saved_floats(shape, first: int, form: Form) -> int:
     image = -(-count * channels * (height + 2) * (width + 2) // 16) * 16
     return _MARGIN + image + count * saved(form, first,
                                            lambda level: framed(height >> level, width >> level))
-
-
-def _code(shapes, source: str, inputs, data) -> list[jt.Var]:
-    header = "".join(native.source(name) for name in _SOURCES)
-    made = jt.code(list(shapes), ["float32"] * len(shapes), list(inputs), cpu_header=header,
-                   cpu_src=source, data=data)
-    return list(made) if isinstance(made, (list, tuple)) else [made]
