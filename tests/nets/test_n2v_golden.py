@@ -51,6 +51,20 @@ def test_output(engine, n2v, name):
     assert recipe.error(out, case["output"]) < recipe.TOLERANCE
 
 
+@pytest.mark.parametrize("name", [n for n in recipe.SEED_CASES if n.startswith("unet")])
+def test_output_of_merged_layers(engine, n2v, name, monkeypatch):
+    """As it is for large images."""
+    import jittor as jt
+
+    from restore_cli.nets.ops import graph
+
+    monkeypatch.setattr(graph, "_MERGED", 0)
+    case = n2v(name)
+    with jt.no_grad():
+        out = recipe.network(*recipe.case(name))(jt.array(case["input"]))
+    assert recipe.error(out, case["output"]) < recipe.TOLERANCE
+
+
 def test_number_of_trained_values():
     assert layout("n2v-unet", {}).parameters == 698_017
     assert layout("n2v-unet", recipe.RGB).parameters == 700_611

@@ -121,20 +121,28 @@ static int64_t arrange(std::vector<Span>& spans) {
 
 enum Purpose { PASSING, KEPT, GRADIENTS };
 
-// Maps of a forward pass that keeps nothing, of one that keeps all, or their gradients.
-static int64_t lay_out(const Graph& g, Purpose purpose, float* base, std::vector<Map>& maps) {
+// Maps of a forward pass that keeps nothing, of one that keeps all, or their gradients; without
+// one map, if any.
+static int64_t lay_out(const Graph& g, Purpose purpose, float* base, std::vector<Map>& maps,
+                       int without = -1) {
   const int end = (int)g.steps.size();
   std::vector<Span> spans(g.places.size());
   maps.resize(g.places.size());
   for (size_t i = 0; i < spans.size(); i++) {
     maps[i] = g.map((int)i);
     spans[i] = {g.places[i].made, g.places[i].made, maps[i].size(), 0};
+    if ((int)i == without) spans[i].size = 0;
   }
   spans.back().last = end;
   for (int s = 0; s < end; s++)
     for (int k = 0; k < g.steps[s].ins; k++) {
       Span& span = spans[g.steps[s].in[k]];
       span.last = std::max(span.last, s);
+      // What the missing one is made of is wanted where it would have been.
+      if (g.steps[s].in[k] == without) {
+        Span& before = spans[g.steps[g.places[without].made].in[0]];
+        before.last = std::max(before.last, s);
+      }
     }
   for (Span& span : spans) {
     if (purpose == KEPT) span = {0, end, span.size, 0};

@@ -22,10 +22,12 @@ from restore_cli.nets.ops.library import Library
 
 GROUP = 16  # as in graph.cc: channels are padded to multiples of it
 _MARGIN = 32
+_MERGED = 1 << 15  # pixels from which it pays to merge layers (merging.cc)
 _KINDS = ("convolve", "pool", "add", "double")
 
 _LIBRARY = Library("blocked.cc", "forms.cc", "products.cc", "winograd.cc", "unet_layers.cc",
-                   "team.cc", "doubling.cc", "weight_sums.cc", "graph.cc", "graph_passes.cc")
+                   "team.cc", "doubling.cc", "weight_sums.cc", "graph.cc", "merging.cc",
+                   "graph_passes.cc")
 
 available = unet_operator.available
 
@@ -117,8 +119,9 @@ class Graph:
             (N, outputs, H, W).
         """
         if jt.flags.no_grad:
+            pixels = x.shape[0] * x.shape[2] * x.shape[3]
             return self._operator("infer", [self._output(x.shape)], [x, *parameters],
-                                  precision.half())[0]
+                                  half=precision.half(), merging=pixels >= _MERGED)[0]
         return _Differentiable(self)(x, *parameters)
 
     def saved_floats(self, count: int, height: int, width: int) -> int:
@@ -151,7 +154,7 @@ class Graph:
         return (shape[0], self._end[1], *shape[2:])
 
     def _operator(self, name: str, shapes: Sequence[Sequence[int]], inputs: Sequence[jt.Var],
-                  half: bool = False) -> list[jt.Var]:
+                  **flags: bool) -> list[jt.Var]:
         if self._arrays is None:
             head = [len(self._maps), len(self._steps), len(self._layers), self._factor,
                     self.channels, *self._end]
@@ -160,7 +163,7 @@ class Graph:
             self._arrays = tuple(jt.array(part.astype(np.int32)).stop_grad()
                                  for part in (numbers, np.concatenate(self._index)))
         return _LIBRARY.run(f"graph_{name}", shapes, [*self._arrays, *inputs], slope=self.slope,
-                            half=half)
+                            **flags)
 
 
 class _Differentiable(jt.Function):

@@ -1,5 +1,7 @@
 // Networks of 3x3 convolutions told by a list of steps: their passes, forward and backward. To be
-// read after graph.cc, doubling.cc and weight_sums.cc.
+// read after merging.cc and weight_sums.cc.
+
+#include <memory>
 
 namespace restore_graph {
 
@@ -21,9 +23,10 @@ struct Work {
 
   bool is_backward() const { return to_input || to_parameters; }
 
-  // Takes memory; `more` floats beside its own, which it returns.
-  float* begin(int64_t more) {
+  // Takes memory; `more` floats beside its own, which it returns. least: floats of scratch memory.
+  float* begin(int64_t more, int64_t least = 0) {
     int64_t shared = 0, kept = 0;
+    working = least;
     for (const Layer& layer : g.layers) {
       const int64_t in = layer.in(), out = layer.out();
       const int64_t points = layer.doubles ? DOUBLED_POINTS : POINTS;
@@ -106,15 +109,23 @@ struct Work {
 
   // Each member's part of the forward pass; weights are transformed.
   template <class Form>
-  void forward(const Member& member, const float* x, const std::vector<Map>& maps,
-               float* y) const {
+  void forward(const Member& member, const float* x, const std::vector<Map>& maps, float* y,
+               const Merged* merged = nullptr) const {
     fill(member, x, g.in_channels, g.in_factor, nullptr, 1, maps[0]);
     for (const Step& s : g.steps) {
+      if (merged && &s == &merged->doubling) continue;
       const Map& out = maps[s.out];
       const Map in[2] = {maps[s.in[0]], maps[s.in[1]]};
       member.wait();
       member.clear_frame(out);
-      if (s.kind == CONVOLVE) {
+      if (merged && &s == &merged->joining) {
+        const Map& small = maps[merged->doubling.in[0]];
+        const int up = merged->doubling.layer;
+        merged->inside<Form>(member, small, out, own(member));
+        member.wait();
+        merged->around<Form>(member, small, maps[0], out, weights[up], biases[up],
+                             weights[s.layer], biases[s.layer], own(member));
+      } else if (s.kind == CONVOLVE) {
         convolve_part<Form>(member, in, s.ins, weights[s.layer], biases[s.layer], s.slope, &out, 1,
                             nullptr, own(member), nullptr);
       } else if (s.kind == DOUBLE) {
@@ -245,15 +256,29 @@ struct Work {
   }
 };
 
+// With `merging`, one pair of layers is computed as merging.cc says, if there is such a pair.
 static void infer(const Graph& g, const std::vector<const float*>& parameters, const float* x,
-                  float* y, bool half) {
+                  float* y, bool half, bool merging) {
   std::vector<Map> maps;
+  const int step = merging ? merging_step(g) : -1, without = step < 0 ? -1 : g.steps[step].out;
+  std::unique_ptr<Merged> merged(step < 0 ? nullptr : new Merged(g, parameters, step));
+  const int64_t floats = Pool::rounded(lay_out(g, PASSING, nullptr, maps, without));
   Work work{g, parameters, half};
-  lay_out(g, PASSING, work.begin(lay_out(g, PASSING, nullptr, maps)), maps);
+  float* base = work.begin(floats + (merged ? merged->place(nullptr) : 0),
+                           merged ? scratch_size(merged->in_blocks, merged->out_blocks, false) : 0);
+  lay_out(g, PASSING, base, maps, without);
+  if (merged) merged->place(base + floats);
   with_form(half, [&](auto form) {
+    typedef decltype(form) Form;
     together(work.threads, [&](const Member& member) {
       work.transform(member);
-      work.forward<decltype(form)>(member, x, maps, y);
+      if (merged) {
+        fill(member, x, g.in_channels, 2, nullptr, 1, merged->squares);
+        merged->pack(member);
+        member.wait();
+        merged->compose<Form>(member);
+      }
+      work.forward<Form>(member, x, maps, y, merged.get());
     });
   });
 }
@@ -314,7 +339,7 @@ std::vector<const float*> floats_from(const restore::Call& call, size_t first) {
 // gradient of the output; then weight and bias of each layer.
 RESTORE_OPERATOR(graph_infer) {
   restore_graph::infer(graph_of(call, call.in(2)), floats_from(call, 3), call.in(2).floats(),
-                       call.out(0).floats(), call.is("half"));
+                       call.out(0).floats(), call.is("half"), call.is("merging"));
 }
 
 RESTORE_OPERATOR(graph_forward) {
