@@ -28,7 +28,7 @@ struct Widths {
 
 // Phase images: pixel (y, x) of image n is pixel (y / d, x / d) of image (n d + y % d) d + x % d.
 // A 3x3 convolution of dilation d is one without dilation there. What the phases have beyond the
-// picture is zero. `base` is the picture's map; this one lies in its place.
+// picture is zero. `base` is a map of the picture; this one has its place in memory.
 static Map phases(const Map& base, int64_t count, int64_t blocks, int64_t d) {
   Map made = base;
   made.count = count * d * d;
@@ -153,34 +153,53 @@ static void match(const Level& level, int64_t count, int threads, const Map* coa
   });
 }
 
-// The refiner: its input is that of the layer behind `all`, its output added to the flow.
-static void refine(Steps& steps, const std::vector<Map>& all, const Map (&turns)[3],
-                   const Widths& widths, const Map& flow, float* out) {
-  const Member& member = steps.member;
-  const int64_t count = flow.count, height = flow.height, width = flow.width;
-  Map x;
-  int place = 0;
+// One of the refiner's maps: a layer's output in phases of `dilation`, or where that changes the
+// output before it, from phases of `before`. They take turns in three places.
+struct Turn {
+  bool is_layer;
+  int64_t before, dilation;
+  Map map;
+};
+
+// All of them, in places that are the arena's.
+static std::vector<Turn> turns_of(const Widths& widths, const Map& flow, Arena& arena) {
+  std::vector<Turn> turns;
   for (size_t i = 0; i < widths.refined.size(); i++) {
     const int64_t d = widths.dilations[i], before = i ? widths.dilations[i - 1] : d;
-    if (d != before) {
-      const Map turned = phases(turns[place], count, x.blocks, d);
-      rephase(member, x, before, turned, d, height, width);
-      member.clear_frame(turned);
-      member.wait();
-      place = (place + 1) % 3;
-      x = turned;
-    }
-    const Map made = phases(turns[place], count, blocks_of(widths.refined[i]), d);
-    member.clear_frame(made);
-    const bool last = i + 1 == widths.refined.size();
-    steps.next(i ? std::vector<Map>{x} : all, made, last ? 1 : SLOPE);
-    place = (place + 1) % 3;
-    x = made;
+    if (d != before)
+      turns.push_back({false, before, d, phases(flow, flow.count, turns.back().map.blocks, d)});
+    turns.push_back({true, before, d, phases(flow, flow.count, blocks_of(widths.refined[i]), d)});
   }
+  for (size_t place = 0; place < 3; place++) {
+    int64_t room = 0;
+    for (size_t i = place; i < turns.size(); i += 3) room = std::max(room, turns[i].map.size());
+    float* data = arena.floats(room);
+    for (size_t i = place; i < turns.size(); i += 3) turns[i].map.data = data;
+  }
+  return turns;
+}
+
+// The refiner: its input is that of the layer behind `all`, its output added to the flow.
+static void refine(Steps& steps, const std::vector<Map>& all, const std::vector<Turn>& turns,
+                   const Map& flow, float* out) {
+  const Member& member = steps.member;
+  const int64_t count = flow.count, height = flow.height, width = flow.width;
+  std::vector<Map> in = all;
+  for (const Turn& turn : turns) {
+    member.clear_frame(turn.map);
+    if (turn.is_layer) {
+      steps.next(in, turn.map, &turn == &turns.back() ? 1 : SLOPE);
+    } else {
+      rephase(member, in[0], turn.before, turn.map, turn.dilation, height, width);
+      member.wait();
+    }
+    in = {turn.map};
+  }
+  const Map& made = in[0];
   member.share(count * 2 * height, [&](int64_t i) {
     const int64_t n = i / (2 * height), c = i / height % 2, y = i % height;
-    for (int64_t k = 0; k < width; k++)
-      out[i * width + k] = x.at(n, 0, y, k)[c] + flow.at(n, 0, y, k)[c];
+    for (int64_t x = 0; x < width; x++)
+      out[i * width + x] = made.at(n, 0, y, x)[c] + flow.at(n, 0, y, x)[c];
   });
 }
 
@@ -207,7 +226,7 @@ static void decode(const std::vector<Level>& levels, int64_t count, const Widths
       ups += 66;
       steps++;
     }
-    int64_t blocks = 0, share = 0, most = 0;
+    int64_t blocks = 0, share = 0;
     const auto layer = [&](int64_t in, int64_t channels) {
       share = std::max(share, scratch_size(in, blocks_of(channels), false));
       return blocks_of(channels);
@@ -215,23 +234,12 @@ static void decode(const std::vector<Level>& levels, int64_t count, const Widths
     for (const Map& each : all) blocks += each.blocks;
     for (int64_t width : widths.dense) blocks += layer(blocks, width);
     layer(blocks, MADE);
-    for (int64_t width : widths.refined) most = std::max(most, blocks = layer(blocks, width));
+    for (int64_t width : widths.refined) blocks = layer(blocks, width);
     const size_t given = all.size();
     for (int64_t width : widths.dense) all.push_back(bare(arena, width));
     coarse = bare(kept, MADE);
-    Map turns[3];
-    if (!l) {
-      // Phases take more room than the picture: each ends in a frame of its own.
-      int64_t room = 0;
-      for (int64_t d : widths.dilations) {
-        Map base = coarse;
-        room = std::max(room, phases(base, count, most, d).size());
-      }
-      for (Map& each : turns) {
-        each = coarse;
-        each.data = arena.floats(room);
-      }
-    }
+    std::vector<Turn> turns;
+    if (!l) turns = turns_of(widths, coarse, arena);
     float* scratch = arena.floats(threads * share);
     Packed left = packed;
     together(threads, [&](const Member& member) {
@@ -244,7 +252,7 @@ static void decode(const std::vector<Level>& levels, int64_t count, const Widths
       }
       member.clear_frame(coarse);
       layers.next(in, coarse, 1);
-      if (!l) refine(layers, in, turns, widths, coarse, out);
+      if (!l) refine(layers, in, turns, coarse, out);
       if (!member.me) left = layers.left;
     });
     packed = left;
