@@ -23,9 +23,17 @@ struct Work {
 
   bool is_backward() const { return to_input || to_parameters; }
 
+  // Sums of the gradients of a layer's weights, then of its bias; and how many of these.
+  static int64_t sums_size(const Layer& layer) {
+    return weights_size(layer.in(), layer.out()) + Pool::rounded(layer.outputs);
+  }
+  int copies(const Layer& layer) const {
+    return has_own_sums(layer.in(), layer.out()) ? threads : 1;
+  }
+
   // Takes memory; `more` floats beside its own, which it returns. least: floats of scratch memory.
   float* begin(int64_t more, int64_t least = 0) {
-    int64_t shared = 0, kept = 0;
+    int64_t shared = 0, kept = 0, once = 0;
     working = least;
     for (const Layer& layer : g.layers) {
       const int64_t in = layer.in(), out = layer.out();
@@ -33,17 +41,30 @@ struct Work {
       working = std::max(working, layer.doubles ? doubled_scratch_size(in, out)
                                                 : std::max(scratch_size(in, out, false),
                                                            scratch_size(out, in, false)));
-      kept += (1 + to_parameters) * weights_size(in, out) + Pool::rounded(layer.outputs);
-      if (to_parameters) shared = std::max(shared, batch_size(points, in, out, threads));
+      kept += weights_size(in, out);
+      if (!to_parameters) {
+        kept += Pool::rounded(layer.outputs);
+      } else if (layer.uses > 1) {
+        kept += copies(layer) * sums_size(layer);
+      } else {
+        once = std::max(once, copies(layer) * sums_size(layer));
+      }
+      if (to_parameters && copies(layer) > 1)
+        working = std::max(working, own_batch_size(points, in, out));
+      else if (to_parameters)
+        shared = std::max(shared, batch_size(points, in, out, threads));
     }
     shared = std::max(shared, threads * working);
     Pool& pool = is_backward() ? back : ahead;
-    pool.reserve(Pool::rounded(more) + kept + shared);
-    float* made = pool.take(more);
+    pool.reserve(Pool::rounded(more) + kept + once + shared);
+    float *made = pool.take(more), *sums_once = pool.take(once);
     for (const Layer& layer : g.layers) {
       const int64_t size = weights_size(layer.in(), layer.out());
       weights.push_back(pool.take(size));
-      if (to_parameters) sums.push_back(pool.take(size));
+      if (to_parameters) {
+        sums.push_back(layer.uses > 1 ? pool.take(copies(layer) * sums_size(layer)) : sums_once);
+        continue;
+      }
       biases.push_back(pool.take(layer.outputs));
       for (int64_t i = 0; i < layer.outputs; i++) {
         const int32_t place = layer.index[layer.size() + i];
@@ -152,7 +173,7 @@ struct Work {
   // The gradient of a map is kept as it is before the map's activation; whoever makes a part of it
   // takes that through the activation, and adds it to the parts that are there.
   void backward(const Member& member, const std::vector<Map>& maps, const std::vector<Map>& grads,
-                const float* y_grad) const {
+                const float* y_grad, const std::vector<float*>& parameter_grads) const {
     std::vector<bool> there(maps.size(), false), begun(g.layers.size(), false);
     const float slope = g.places[g.last()].slope;
     fill(member, y_grad, g.out_channels, g.out_factor, slope == 1 ? nullptr : &maps[g.last()],
@@ -167,11 +188,10 @@ struct Work {
       for (int k = 0; k < s.ins; k++)
         if (!there[s.in[k]]) member.clear_frame(to[k]);
       if (s.layer >= 0 && to_parameters) {
-        auto add = [&](auto shape) {
-          add_weight_gradient<decltype(shape)>(member, in, s.ins, grad, !begun[s.layer],
-                                               sums[s.layer], biases[s.layer], scratch);
-        };
-        g.layers[s.layer].doubles ? add(Doubled()) : add(Plain());
+        if (g.layers[s.layer].doubles)
+          parameter_gradient<Doubled>(member, i, in, grad, !begun[s.layer], parameter_grads);
+        else
+          parameter_gradient<Plain>(member, i, in, grad, !begun[s.layer], parameter_grads);
         begun[s.layer] = true;
       }
       if (s.kind == CONVOLVE) {
@@ -222,23 +242,37 @@ struct Work {
     });
   }
 
-  // A member's part of the parameters' gradients, from all sums.
-  void tell(const Member& member, const std::vector<float*>& grads) const {
-    for (size_t i = 0; i < g.layers.size(); i++) {
-      const Layer& layer = g.layers[i];
-      float *weight = grads[layer.weight], *offset = grads[layer.bias];
-      auto put = [&](int64_t output, int64_t input, int tap, float value) {
-        const int32_t place = layer.index[(output * layer.inputs + input) * 9 + tap];
-        if (place >= 0) weight[place] += value;
-      };
-      auto all = [&](auto shape) {
-        put_weight_gradient<decltype(shape)>(member, sums[i], layer.inputs, layer.outputs, put);
-      };
-      layer.doubles ? all(Doubled()) : all(Plain());
-      for (int64_t k = 0; member.me == 0 && k < layer.outputs; k++) {
-        const int32_t place = layer.index[layer.size() + k];
-        if (place >= 0) offset[place] += biases[i][k];
-      }
+  // A member's part of what a step adds to the sums of its layer, and after the last one of the
+  // parameters' gradients.
+  template <class Shape>
+  void parameter_gradient(const Member& member, int number, const Map* in, const Map& grad,
+                          bool fresh, const std::vector<float*>& grads) const {
+    const Step& s = g.steps[number];
+    const Layer& layer = g.layers[s.layer];
+    const int64_t size = weights_size(layer.in(), layer.out()), all = sums_size(layer);
+    const int parts = copies(layer) > 1 ? member.all : 1;
+    float* all_biases = sums[s.layer] + copies(layer) * size;
+    const int64_t biases_step = all - size;
+    if (copies(layer) > 1) {
+      add_own_gradient<Shape>(member, in, s.ins, layer.in(), grad, fresh,
+                              sums[s.layer] + member.me * size,
+                              all_biases + member.me * biases_step, own(member));
+      if (number == layer.first_use) member.wait();
+    } else {
+      add_shared_gradient<Shape>(member, in, s.ins, layer.in(), grad, fresh, sums[s.layer],
+                                 all_biases, scratch);
+    }
+    if (number != layer.first_use) return;
+    float *weight = grads[layer.weight], *offset = grads[layer.bias];
+    put_weight_gradient<Shape>(member, sums[s.layer], parts, layer.inputs, layer.outputs,
+                               [&](int64_t output, int64_t input, int tap, float value) {
+      const int32_t place = layer.index[(output * layer.inputs + input) * 9 + tap];
+      if (place >= 0) weight[place] += value;
+    });
+    for (int64_t k = 0; member.me == 0 && k < layer.outputs; k++) {
+      const int32_t place = layer.index[layer.size() + k];
+      for (int part = 0; place >= 0 && part < parts; part++)
+        offset[place] += all_biases[part * biases_step + k];
     }
   }
 
@@ -311,9 +345,8 @@ static void train_backward(const Graph& g, const std::vector<const float*>& para
   lay_out(g, GRADIENTS, work.begin(lay_out(g, GRADIENTS, nullptr, grads)), grads);
   together(work.threads, [&](const Member& member) {
     work.transform(member);
-    work.backward(member, maps, grads, y_grad);
+    work.backward(member, maps, grads, y_grad, parameter_grads);
     if (x_grad) spill(member, grads[0], g.in_channels, g.in_factor, x_grad);
-    else work.tell(member, parameter_grads);
   });
 }
 

@@ -1,6 +1,5 @@
-// Gradients of weights, as sums of products of transforms. Threads share the transforms of many
-// tiles, and each has weights of its own, so that no sums are to be joined; what layers are used
-// for several times is transformed back once. To be read after doubling.cc.
+// Gradients of weights, as sums of products of transforms, which are transformed back once, also
+// where a layer is used several times. To be read after doubling.cc.
 
 namespace restore_winograd {
 
@@ -71,7 +70,7 @@ inline int64_t batch_tiles(int points, int64_t in_blocks, int64_t out_blocks) {
   return std::max<int64_t>(ROWS, BATCH_FLOATS / (points * LANES * (in_blocks + out_blocks)));
 }
 
-// Floats that `add_weight_gradient` needs beside the sums.
+// Floats that `add_shared_gradient` needs beside the sums.
 inline int64_t batch_size(int points, int64_t in_blocks, int64_t out_blocks, int threads) {
   const int64_t tiles = batch_tiles(points, in_blocks, out_blocks);
   return Pool::rounded(points * Chunk{tiles, in_blocks}.step()) +
@@ -107,27 +106,26 @@ static void accumulate_points(const float* v, int64_t v_step, const float* m, in
   }
 }
 
-// A member's part of adding the gradients of a layer's transformed weights to `sums`,
-// weights_size() of them, and those of its bias to `bias`; or of beginning both. All have done
-// theirs at the end. grad: of the layer's output, before the activation; scratch: for all.
+// Some tiles of a layer's input and of the gradient of its output, as transforms.
 template <class Shape>
-static void add_weight_gradient(const Member& member, const Map* in, int ins, const Map& grad,
-                                bool fresh, float* sums, float* bias, float* scratch) {
-  constexpr int SIDE = Shape::SIDE, ALL = SIDE * SIDE;
-  int64_t in_blocks = 0;
-  for (int i = 0; i < ins; i++) in_blocks += in[i].blocks;
-  const int64_t out_blocks = grad.blocks, room = batch_tiles(ALL, in_blocks, out_blocks);
-  const Chunk from{room, in_blocks}, to{room, out_blocks};
-  const int64_t v_step = from.step(), m_step = to.step();
-  const Map& tiled = Shape::tiled(in[0], grad);
-  const int64_t total = tiled.count * tiled.tiles_y() * tiled.tiles_x();
-  const int64_t step = in_blocks * out_blocks * LANES * LANES;
-  const int64_t panels = (out_blocks + VECTORS - 1) / VECTORS;
-  float *v = scratch, *m = v + Pool::rounded(ALL * from.step());
-  float* bias_sums = m + Pool::rounded(ALL * to.step());
-  for (int64_t first = 0; first < total; first += room) {
-    const int64_t tiles = std::min(room, total - first);
-    const int64_t begin = member.begin(tiles), end = member.end(tiles);
+struct Batch {
+  static constexpr int SIDE = Shape::SIDE, ALL = SIDE * SIDE;
+  const Map *in, &grad, &tiled;
+  const int ins;
+  const int64_t in_blocks, out_blocks, room, v_step, m_step, step, units;
+  float *v, *m, *end;
+
+  Batch(const Map* given, int maps, int64_t blocks, const Map& gradient, int64_t tiles, float* to)
+      : in(given), grad(gradient), tiled(Shape::tiled(given[0], gradient)), ins(maps),
+        in_blocks(blocks), out_blocks(gradient.blocks), room(tiles),
+        v_step(Chunk{tiles, in_blocks}.step()), m_step(Chunk{tiles, out_blocks}.step()),
+        step(in_blocks * out_blocks * LANES * LANES),
+        units(POINTS * ((out_blocks + VECTORS - 1) / VECTORS) * in_blocks), v(to),
+        m(v + Pool::rounded(ALL * v_step)), end(m + Pool::rounded(ALL * m_step)) {}
+  int64_t total() const { return tiled.count * tiled.tiles_y() * tiled.tiles_x(); }
+
+  // Those from `begin` to `end`, counted from tile `first`; adds the gradient to `bias`.
+  void spread(int64_t first, int64_t begin, int64_t end, float* bias) const {
     float* row = v;
     for (int i = 0; i < ins; i++)
       for (int64_t block = 0; block < in[i].blocks; block++, row += room * LANES)
@@ -139,7 +137,7 @@ static void add_weight_gradient(const Member& member, const Map* in, int ins, co
           for (int p = 0; p < ALL; p++) store(place + p * v_step, made[p / SIDE][p % SIDE]);
         }
     for (int64_t block = 0; block < out_blocks; block++) {
-      Vector sum = {};
+      Vector sum = load(bias + block * LANES);
       for (int64_t t = begin; t < end; t++) {
         Vector made[SIDE][SIDE];
         sum += Shape::spread_grad(grad, Tile(tiled, first + t), block, made);
@@ -147,40 +145,100 @@ static void add_weight_gradient(const Member& member, const Map* in, int ins, co
 #pragma GCC unroll 81
         for (int p = 0; p < ALL; p++) store(place + p * m_step, made[p / SIDE][p % SIDE]);
       }
-      store(bias_sums + (member.me * out_blocks + block) * LANES, sum);
+      store(bias + block * LANES, sum);
     }
+  }
+
+  // Adds the products of one weight, block of inputs and panel of outputs, or begins their sums.
+  void accumulate(int64_t unit, int64_t tiles, bool begins, float* sums) const {
+    const int64_t k = unit % in_blocks, panels = (out_blocks + VECTORS - 1) / VECTORS;
+    const int64_t block = unit / in_blocks % panels * VECTORS;
+    const int weight = (int)(unit / in_blocks / panels);
+    auto add = [&](auto vectors, int64_t one) {
+      accumulate_points<Shape, decltype(vectors)::value>(
+          v + k * room * LANES, v_step, m + one * room * LANES, m_step, room * LANES, tiles,
+          weight, begins,
+          sums + weight * step + weight_place(in_blocks, out_blocks, one, k * LANES));
+    };
+    if (block + VECTORS <= out_blocks)
+      add(std::integral_constant<int, VECTORS>(), block);
+    else
+      for (int64_t one = block; one < out_blocks; one++)
+        add(std::integral_constant<int, 1>(), one);
+  }
+};
+
+// Where all sums of a layer fit the cache of one processor, each thread has its own, and all that
+// it does for them stays there.
+inline bool has_own_sums(int64_t in_blocks, int64_t out_blocks) {
+  return in_blocks * out_blocks * LANES * LANES <= 28 * 256;
+}
+inline int64_t own_tiles(int points, int64_t in_blocks, int64_t out_blocks) {
+  return std::max<int64_t>(ROWS, CHUNK_FLOATS / (points * LANES * (in_blocks + out_blocks)));
+}
+inline int64_t own_batch_size(int points, int64_t in_blocks, int64_t out_blocks) {
+  const int64_t tiles = own_tiles(points, in_blocks, out_blocks);
+  return Pool::rounded(points * Chunk{tiles, in_blocks}.step()) +
+         Pool::rounded(points * Chunk{tiles, out_blocks}.step());
+}
+
+// A member's tiles: adds the gradients of a layer's transformed weights to its own `sums`,
+// weights_size() of them, and those of the bias to its own `bias`; or begins both. grad: of the
+// layer's output, before the activation; scratch: its own, own_batch_size() floats.
+template <class Shape>
+static void add_own_gradient(const Member& member, const Map* in, int ins, int64_t in_blocks,
+                             const Map& grad, bool fresh, float* sums, float* bias,
+                             float* scratch) {
+  constexpr int ALL = Shape::SIDE * Shape::SIDE;
+  const Batch<Shape> batch(in, ins, in_blocks, grad, own_tiles(ALL, in_blocks, grad.blocks),
+                           scratch);
+  const int64_t stop = member.end(batch.total());
+  if (fresh) {
+    std::memset(sums, 0, POINTS * batch.step * sizeof(float));
+    std::memset(bias, 0, grad.blocks * LANES * sizeof(float));
+  }
+  for (int64_t first = member.begin(batch.total()); first < stop; first += batch.room) {
+    const int64_t tiles = std::min(batch.room, stop - first);
+    batch.spread(first, 0, tiles, bias);
+    for (int64_t unit = 0; unit < batch.units; unit++)
+      batch.accumulate(unit, tiles, false, sums);
+  }
+}
+
+// The same with sums for all, which have all been added to at the end. scratch: for all,
+// batch_size() floats.
+template <class Shape>
+static void add_shared_gradient(const Member& member, const Map* in, int ins, int64_t in_blocks,
+                                const Map& grad, bool fresh, float* sums, float* bias,
+                                float* scratch) {
+  constexpr int ALL = Shape::SIDE * Shape::SIDE;
+  const Batch<Shape> batch(in, ins, in_blocks, grad, batch_tiles(ALL, in_blocks, grad.blocks),
+                           scratch);
+  const int64_t total = batch.total(), channels = grad.blocks * LANES;
+  float* bias_sums = batch.end;
+  for (int64_t first = 0; first < total; first += batch.room) {
+    const int64_t tiles = std::min(batch.room, total - first);
+    float* own = bias_sums + member.me * channels;
+    std::memset(own, 0, channels * sizeof(float));
+    batch.spread(first, member.begin(tiles), member.end(tiles), own);
     member.wait();
     const bool begins = fresh && first == 0;
-    if (member.me == 0)
-      for (int64_t c = 0; c < out_blocks * LANES; c++) {
-        float sum = begins ? 0 : bias[c];
-        for (int part = 0; part < member.all; part++)
-          sum += bias_sums[part * out_blocks * LANES + c];
-        bias[c] = sum;
-      }
-    for (int64_t unit = member.me; unit < POINTS * panels * in_blocks; unit += member.all) {
-      const int64_t k = unit % in_blocks, block = unit / in_blocks % panels * VECTORS;
-      const int weight = (int)(unit / in_blocks / panels);
-      auto add = [&](auto vectors, int64_t one) {
-        accumulate_points<Shape, decltype(vectors)::value>(
-            v + k * room * LANES, from.step(), m + one * room * LANES, to.step(), room * LANES,
-            tiles, weight, begins,
-            sums + weight * step + weight_place(in_blocks, out_blocks, one, k * LANES));
-      };
-      if (block + VECTORS <= out_blocks)
-        add(std::integral_constant<int, VECTORS>(), block);
-      else
-        for (int64_t one = block; one < out_blocks; one++)
-          add(std::integral_constant<int, 1>(), one);
+    for (int64_t c = 0; member.me == 0 && c < channels; c++) {
+      float sum = begins ? 0 : bias[c];
+      for (int part = 0; part < member.all; part++) sum += bias_sums[part * channels + c];
+      bias[c] = sum;
     }
+    for (int64_t unit = member.me; unit < batch.units; unit += member.all)
+      batch.accumulate(unit, tiles, begins, sums);
     member.wait();
   }
 }
 
 // A member's part: calls put(output, input, tap, value) for the gradients of weights.
+// parts: of the sums, which lie one after the other.
 template <class Shape, class Put>
-static void put_weight_gradient(const Member& member, const float* sums, int64_t inputs,
-                                int64_t outputs, Put put) {
+static void put_weight_gradient(const Member& member, const float* sums, int parts,
+                                int64_t inputs, int64_t outputs, Put put) {
   const int64_t in_blocks = inputs / LANES, out_blocks = outputs / LANES;
   const int64_t step = inputs * outputs;
   member.share(inputs, [&](int64_t k) {
@@ -188,6 +246,9 @@ static void put_weight_gradient(const Member& member, const float* sums, int64_t
       const float* place = sums + weight_place(in_blocks, out_blocks, block, k);
       Vector u[6][6], g[3][3];
       for (int p = 0; p < POINTS; p++) u[p / 6][p % 6] = load(place + p * step);
+      for (int part = 1; part < parts; part++)
+        for (int p = 0; p < POINTS; p++)
+          u[p / 6][p % 6] += load(place + (part * POINTS + p) * step);
       Shape::gather(u, g);
       for (int lane = 0; lane < LANES; lane++)
         for (int tap = 0; tap < 9; tap++)
