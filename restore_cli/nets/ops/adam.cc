@@ -17,8 +17,8 @@ struct Moved {
 // gradients, and the first and second moments; outputs: the latter three anew.
 RESTORE_OPERATOR(adam_step) {
   const int64_t count = call.in(0).shape[0];
-  const float beta1 = (float)call.number("beta1"), beta2 = (float)call.number("beta2");
-  const float other1 = (float)(1 - call.number("beta1")), other2 = (float)(1 - call.number("beta2"));
+  const float beta1 = (float)call.number("beta1"), other1 = (float)(1 - call.number("beta1"));
+  const float beta2 = (float)call.number("beta2"), other2 = (float)(1 - call.number("beta2"));
   const float root = (float)call.number("root"), eps = (float)call.number("eps");
   std::vector<Moved> all(count);
   int64_t total = 0;

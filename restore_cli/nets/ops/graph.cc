@@ -1,5 +1,5 @@
-// Networks of 3x3 convolutions told by a list of steps: what they are, and where their maps lie. All
-// maps have one blocked layout. To be read after unet_layers.cc and team.cc.
+// Networks of 3x3 convolutions told by a list of steps: what they are, and where their maps lie.
+// All maps have one blocked layout. To be read after unet_layers.cc and team.cc.
 
 namespace restore_graph {
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import fused_checks
 import numpy as np
 import pytest
@@ -162,3 +164,33 @@ def test_merged_layers_equal_plain(engine, monkeypatch, channels, size):
     border[..., 1:-1, 1:-1] = False
     for where in (border, ~border):
         assert np.abs(merged - apart)[where].max() < 1e-5 * np.abs(apart).max()
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of OpenMP's threads, of which there may be more than processors."""
+    try:
+        openmp = ctypes.CDLL("libgomp.so.1")
+    except OSError:
+        pytest.skip("another OpenMP than GCC's")
+    before = openmp.omp_get_max_threads()
+    yield openmp.omp_set_num_threads
+    openmp.omp_set_num_threads(before)
+
+
+@pytest.mark.parametrize("name,config,size", [CASES[2], ("n2v-unet", {}, (1, 32, 96))])
+def test_one_thread_and_five_agree(engine, threads, monkeypatch, name, config, size):
+    import jittor as jt
+
+    from restore_cli.nets.ops import graph
+
+    monkeypatch.setattr(graph, "_MERGED", 0)
+    _, fused, *values = _case(name, config, size, positive=True)
+    found = []
+    for count in (1, 5):
+        threads(count)
+        found.append(fused_checks.gradients(fused, *values))
+        with jt.no_grad():
+            found[-1].append(fused(*values[:2]).numpy())
+    for one, other in zip(*found, strict=True):
+        fused_checks.close(other, one)
