@@ -49,7 +49,9 @@ def test_against_torch_both_compute_the_same(restore, engine):
         f"{name} {part}" for name in names for part in ("train", "network", "pipeline")]
     found = records[0]["differences"]
     assert set(found) == {f"{name} {what}" for name in names for what in ("output", "loss")}
-    assert max(found.values()) < 1e-4
+    assert max(value for name, value in found.items() if name.endswith("output")) < 1e-5
+    # Adam's first step goes by the signs of gradients, and rounding decides those of tiny ones.
+    assert max(value for name, value in found.items() if name.endswith("loss")) < 1e-3
     assert all(len(record["torch_seconds"]) == len(record["ratios"]) == 2 for record in records)
     assert records[0]["torch_threads"] == records[0]["threads"]
 
