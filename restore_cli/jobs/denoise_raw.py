@@ -243,9 +243,6 @@ class _Job:
 
     def _warm_up(self) -> None:
         """Compiles and loads every kernel on a tiny mosaic, so that `base` counts them."""
-        from restore_cli.nets.ops import lossless_jpeg
-
-        lossless_jpeg.encoder()
         black, white = np.zeros(4), np.full(4, 255.0)
         picture = Picture(np.zeros((64, 64), np.uint16), bayer.PATTERNS["RGGB"], black, white, 1)
         for how in (Strips(None), Strips(8, 1 << 30)) if self.whole else ((16, 16),):

@@ -104,8 +104,7 @@ def check(raw: Raw, format: str, item: Item) -> None:
 def write(item: Item, raw: Raw, mosaic: np.ndarray, levels: Levels, format: str,
           request: DenoiseRawRequest, console: Console, *, ratio: float, weights: str
           ) -> tuple[str, ...]:
-    """Stores a denoised mosaic; returns what the user should know, one sentence each. The engine
-    must run.
+    """Stores a denoised mosaic; returns what the user should know, one sentence each.
 
     Args:
         mosaic: uint16, of the shape of the original's.
@@ -121,13 +120,10 @@ def write(item: Item, raw: Raw, mosaic: np.ndarray, levels: Levels, format: str,
     how = "exposure kept" if request.keep_exposure else "brightened"
     note = f"restore {__version__} {weights}, ratio {show(ratio)}, {how}"
     if format in ("dng", "linear-dng"):
-        from restore_cli.nets.ops import lossless_jpeg
-
         dng.write(target, raw, mosaic, black=levels.black, white=levels.white,
                   kind="linear" if format == "linear-dng" else "mosaic",
                   compression=request.compression or "lossless", note=note,
-                  overwrite=request.overwrite, threads=request.threads or facts.cores(),
-                  encode=lossless_jpeg.encoder())
+                  overwrite=request.overwrite, threads=request.threads or facts.cores())
         return ()
     from restore_cli.jobs import denoise_raw_picture
 

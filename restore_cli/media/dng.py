@@ -39,8 +39,7 @@ def write(target: str | Path | BinaryIO, raw: Raw, mosaic: np.ndarray, *,
           black: np.ndarray | float | None = None, white: np.ndarray | float | None = None,
           kind: Kind = "mosaic", compression: Compression = "lossless", note: str,
           preview: np.ndarray | None = None, baseline_exposure: float = 0.0,
-          overwrite: bool = False, threads: int = 1,
-          encode: dng_pixels.Encode | None = None) -> None:
+          overwrite: bool = False, threads: int = 1) -> None:
     """Writes a DNG with the sensor values `mosaic` and everything else from `raw`.
 
     A file appears whole or not at all. Few tiles are coded at a time, so the mosaic is not
@@ -60,7 +59,6 @@ def write(target: str | Path | BinaryIO, raw: Raw, mosaic: np.ndarray, *,
         baseline_exposure: stops that a developer adds by itself, on top of the original's.
         overwrite: replace an existing file.
         threads: that code tiles; more than 4 are not used.
-        encode: codes a tile, which is then read back and compared; left out, libjpeg-turbo does.
 
     Raises:
         OutputError: the name is the original's or taken, or the system refuses to write.
@@ -77,7 +75,7 @@ def write(target: str | Path | BinaryIO, raw: Raw, mosaic: np.ndarray, *,
 
     def emit(stream: BinaryIO) -> None:
         _write(stream, raw, mosaic, black, white, kind, compression, note, preview,
-               baseline_exposure, min(_THREADS, threads), encode)
+               baseline_exposure, min(_THREADS, threads))
 
     try:
         if not named:
@@ -122,7 +120,7 @@ def _to_stream(stream: BinaryIO, emit: Callable[[BinaryIO], None]) -> None:
 
 def _write(stream: BinaryIO, raw: Raw, mosaic: np.ndarray, black: np.ndarray, white: np.ndarray,
            kind: Kind, compression: Compression, note: str, preview: np.ndarray | None,
-           exposure: float, threads: int, encode: dng_pixels.Encode | None) -> None:
+           exposure: float, threads: int) -> None:
     source = dng_source.take(raw.tags, mosaic.shape, linear=kind == "linear")
     main = dng_facts.main_directory(raw, source, _MARK + note, exposure)
     if preview is None:
@@ -140,7 +138,7 @@ def _write(stream: BinaryIO, raw: Raw, mosaic: np.ndarray, black: np.ndarray, wh
         pixels = mosaic
     sub = dng_facts.picture_directory(raw, source, pixels, black, white)
     packed = compression == "lossless" and dng_pixels.can_compress(pixels.shape[1])
-    chunks = _chunks(sub, pixels, packed, threads, encode)
+    chunks = _chunks(sub, pixels, packed, threads)
     _lay_out(stream, main, sub, thumbnail, chunks,
              (tag.TILE_OFFSETS, tag.TILE_COUNTS) if packed
              else (tag.STRIP_OFFSETS, tag.STRIP_COUNTS))
@@ -153,8 +151,8 @@ def _jpeg(picture: np.ndarray) -> bytes:
                                           subsampling="444"))
 
 
-def _chunks(sub: ifd.Directory, pixels: np.ndarray, packed: bool, threads: int,
-            encode: dng_pixels.Encode | None) -> Iterator[bytes]:
+def _chunks(sub: ifd.Directory, pixels: np.ndarray, packed: bool,
+            threads: int) -> Iterator[bytes]:
     """The coded pieces of the picture; their tags go into `sub`, still without places."""
     height, width = pixels.shape[:2]
     entries = sub.entries
@@ -164,7 +162,7 @@ def _chunks(sub: ifd.Directory, pixels: np.ndarray, packed: bool, threads: int,
         entries[tag.COMPRESSION] = tag.short(_LOSSLESS_JPEG)
         entries[tag.TILE_WIDTH], entries[tag.TILE_HEIGHT] = tag.long(columns), tag.long(rows)
         entries[tag.TILE_OFFSETS] = entries[tag.TILE_COUNTS] = tag.long(*[0] * count)
-        return dng_pixels.tiles(pixels, threads, encode)
+        return dng_pixels.tiles(pixels, threads)
     rows = dng_pixels.strip_rows(pixels)
     count = -(-height // rows)
     entries[tag.COMPRESSION] = tag.short(_PLAIN)

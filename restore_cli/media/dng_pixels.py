@@ -8,18 +8,14 @@ left neighbour of the same colour, as Adobe's converter does.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
 
-Encode = Callable[[np.ndarray], bytes]
-"""Codes uint16 (h, w, components) as lossless JPEG, SOF3 with predictor 1."""
-
 _TILE = 512
 _STRIP = 1 << 20
-_COLOURS = {"colorspace": "unknown", "outcolorspace": "unknown"}
 
 
 def tile_shape(height: int, width: int) -> tuple[int, int]:
@@ -59,17 +55,15 @@ def _encoder_works() -> bool:
         return False  # built without it, or older than its options
 
 
-def tiles(pixels: np.ndarray, threads: int = 1, encode: Encode | None = None
-          ) -> Iterator[bytes]:
+def tiles(pixels: np.ndarray, threads: int = 1) -> Iterator[bytes]:
     """The lossless-JPEG tiles of a picture, row by row from the top left.
 
     Args:
         pixels: uint16 (H, W) mosaic with H, W at least 2, or (H, W, 3) camera colours.
         threads: that code tiles; twice as many tiles are held at most.
-        encode: codes them; left out, libjpeg-turbo does.
 
     Raises:
-        RuntimeError: the JPEG library fails, or what was made does not read back.
+        RuntimeError: the JPEG library fails.
     """
     height, width = pixels.shape[:2]
     rows, columns = tile_shape(height, width)
@@ -81,7 +75,7 @@ def tiles(pixels: np.ndarray, threads: int = 1, encode: Encode | None = None
         block = np.ascontiguousarray(pixels[down][:, across])
         if block.ndim == 2:
             block = block.reshape(rows, columns // 2, 2)
-        return _encode(block) if encode is None else _checked(encode(block), block)
+        return _encode(block)
 
     places = [(top, left) for top in range(0, height, rows) for left in range(0, width, columns)]
     if min(threads, len(places)) < 2:
@@ -117,19 +111,6 @@ def _within(start: int, length: int, end: int, period: int) -> slice | np.ndarra
     return index - -(-past // period) * period
 
 
-def _checked(encoded: bytes, block: np.ndarray) -> bytes:
-    """What another program than libjpeg-turbo coded, once that has read the same from it.
-
-    Raises:
-        RuntimeError: it has not.
-    """
-    import imagecodecs
-
-    if not np.array_equal(imagecodecs.jpeg8_decode(encoded, **_COLOURS), block):
-        raise RuntimeError("packing changed sensor values")
-    return encoded
-
-
 def _encode(block: np.ndarray) -> bytes:
     """Lossless JPEG (SOF3) of uint16 (h, w, components).
 
@@ -139,7 +120,7 @@ def _encode(block: np.ndarray) -> bytes:
     import imagecodecs
 
     encoded = bytes(imagecodecs.jpeg8_encode(block, lossless=True, predictor=1, bitspersample=16,
-                                             **_COLOURS))
+                                             colorspace="unknown", outcolorspace="unknown"))
     # The user may delete the original: each tile is looked at, by another library, before it
     # is trusted.
     if not np.array_equal(imagecodecs.ljpeg_decode(encoded).reshape(block.shape), block):
