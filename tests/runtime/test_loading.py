@@ -37,7 +37,7 @@ jittor_utils.run_cmds([f'"g++" "{name}.cc" -O2 -c -o "{name}.o"' for name in ("o
 """
 _CHECK = """
 import sys
-sys.path[:0] = [sys.argv[1], "."]
+sys.path[:0] = [".", sys.argv[1]]  # the real Jittor may lie beside restore_cli
 from pathlib import Path
 from restore_cli.runtime import loading
 import jittor_utils

@@ -12,16 +12,7 @@ struct Plain {
   static int last(int i) { return i; }
   static const Map& tiled(const Map& in, const Map& grad) { return grad; }
   static INLINE void spread(const Map& in, const Tile& tile, int64_t block, Vector (&v)[6][6]) {
-    const float* from = in.at(tile.n, block, tile.y - 1, tile.x - 1);
-    const int64_t line = in.stride();
-    Vector d[6][6];
-    for (int y = 0; y < 6; y++)
-      for (int x = 10; x < 14; x++) __builtin_prefetch(from + y * line + x * LANES);
-#pragma GCC unroll 6
-    for (int y = 0; y < 6; y++)
-#pragma GCC unroll 6
-      for (int x = 0; x < 6; x++) d[y][x] = load(from + y * line + x * LANES);
-    both_ways<6, 6, spread_input>(d, v);
+    spread_tile(in.at(tile.n, block, tile.y - 1, tile.x - 1), in.stride(), v);
   }
   static INLINE Vector spread_grad(const Map& grad, const Tile& tile, int64_t block,
                                    Vector (&m)[6][6]) {

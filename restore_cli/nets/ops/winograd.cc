@@ -159,6 +159,18 @@ struct Tile {
   }
 };
 
+// The transform of a tile of inputs, whose first pixel lies at `from`, in rows of `line` floats.
+INLINE void spread_tile(const float* from, int64_t line, Vector (&v)[6][6]) {
+  Vector d[6][6];
+  for (int y = 0; y < 6; y++)
+    for (int x = 10; x < 14; x++) __builtin_prefetch(from + y * line + x * LANES);
+#pragma GCC unroll 6
+  for (int y = 0; y < 6; y++)
+#pragma GCC unroll 6
+    for (int x = 0; x < 6; x++) d[y][x] = load(from + y * line + x * LANES);
+  both_ways<6, 6, spread_input>(d, v);
+}
+
 template <class Form = Single>
 static void transform_inputs(const Map* in, int maps, int64_t first, int64_t tiles,
                              const Chunk& chunk, float* to) {
@@ -168,15 +180,8 @@ static void transform_inputs(const Map* in, int maps, int64_t first, int64_t til
     for (int64_t block = 0; block < in[i].blocks; block++, row += chunk.tiles * Form::WORDS)
       for (int64_t t = 0; t < tiles; t++) {
         const Tile tile(in[i], first + t);
-        const float* from = in[i].at(tile.n, block, tile.y - 1, tile.x - 1);
-        Vector d[6][6], v[6][6];
-        for (int y = 0; y < 6; y++)
-          for (int x = 10; x < 14; x++) __builtin_prefetch(from + y * line + x * LANES);
-#pragma GCC unroll 6
-        for (int y = 0; y < 6; y++)
-#pragma GCC unroll 6
-          for (int x = 0; x < 6; x++) d[y][x] = load(from + y * line + x * LANES);
-        both_ways<6, 6, spread_input>(d, v);
+        Vector v[6][6];
+        spread_tile(in[i].at(tile.n, block, tile.y - 1, tile.x - 1), line, v);
         float* place = row + t * Form::WORDS;
 #pragma GCC unroll 36
         for (int p = 0; p < POINTS; p++) Form::put(place + p * step, v[p / 6][p % 6]);

@@ -21,6 +21,8 @@ def half(engine):
 
     from restore_cli.nets.ops import precision
 
+    jt.set_global_seed(0)  # networks draw their weights
+
     def both(work):
         with jt.no_grad():
             full = work()
