@@ -17,7 +17,7 @@ from restore_cli.console import Console
 from restore_cli.errors import ExitStatus, InputError, RestoreError, UsageError
 from restore_cli.jobs import denoise_network, denoise_train, files, precision, workers
 from restore_cli.jobs.denoise_pictures import Context, Example, PictureWork, common
-from restore_cli.jobs.denoise_report import Measure
+from restore_cli.jobs.denoise_report import HELD, Measure
 from restore_cli.jobs.denoise_session import Kind, Session
 from restore_cli.jobs.denoise_stack import StackWork
 from restore_cli.jobs.denoise_train import Recipe
@@ -156,7 +156,7 @@ class _Job:
         self.request, self.console, self.session = request, console, session
         session.warm_up(3 if request.volume else 2)
         precision.confirm(session.name, session.device)
-        budget = memory.budget(request.memory, base=memory.rss() + files.CODECS)
+        budget = memory.budget(request.memory, base=memory.rss() + files.CODECS + HELD)
         self.context = Context(request, format, session, console, alone, budget,
                                budget.room // 2, Measure(request.struct, session.trains, threads))
         self.pictures, self.stacks = PictureWork(self.context), StackWork(self.context)

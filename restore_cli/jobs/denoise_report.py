@@ -18,6 +18,9 @@ SPIKES = 0.001  # share of lone outliers: Gaussian noise has next to none
 PHOTONS = 0.2  # share of the noise's variance that follows the brightness
 LEAST_STEPS = 100  # of a training whose loss is judged
 _SIDE = 1024  # pixels of the middle that are looked at: enough to tell, and quick
+HELD = 64 << 20
+"""Bytes that looking takes, with two threads and four channels, rounded up; while the engine still
+keeps what the last tile took."""
 
 
 @dataclass(frozen=True)
