@@ -283,6 +283,44 @@ def test_nothing_finished_leaves_nothing(vsr, monkeypatch):
     assert vsr("a.mp4", "--resume").status == 0
 
 
+@pytest.mark.parametrize("target", ["pictures", "film.mkv"])
+def test_where_memory_is_short_frames_and_segments_follow_one_by_one(vsr, network, monkeypatch,
+                                                                     target):
+    """A lean plan: the same frames; an encoder begins after the one before it has ended."""
+    from restore_cli.jobs import vsr_film
+    from restore_cli.jobs.vsr_plan import Plan
+    from restore_cli.media.video_segment import SegmentWriter
+
+    pictures, open_writers, most = two_shots(Path("in"), 3), [], [0]
+    begin, end = SegmentWriter.__enter__, SegmentWriter.__exit__
+
+    def entered(self):
+        open_writers.append(self)
+        most[0] = max(most[0], len(open_writers))
+        return begin(self)
+
+    def left(self, *error):
+        found = end(self, *error)
+        open_writers.remove(self)
+        return found
+
+    monkeypatch.setattr(SegmentWriter, "__enter__", entered)
+    monkeypatch.setattr(SegmentWriter, "__exit__", left)
+    monkeypatch.setattr(vsr_film, "Behind", lambda *_: pytest.fail("a frame waits"))
+    monkeypatch.setattr(vsr_film.Film, "_plan",
+                        lambda *_: Plan((24, 32), 4, release=True, lean=True))
+    found = vsr("in", "-o", target, "--segment", 2, *(
+        ("--codec", "ffv1", "--pixel-format", "gbrp") if target == "film.mkv" else ()))
+    assert found.status == 0, found.stderr
+    if target == "pictures":
+        made = np.stack([images.read(path).pixels for path in sorted(Path(target).iterdir())])
+    else:
+        made = films.decoded(Path(target))
+        assert most[0] == 1
+    assert close(made, expected(network, pictures, [0, 3]))
+    assert not list(Path().glob("*.parts"))
+
+
 def test_memory_that_runs_out_after_all(vsr, network, monkeypatch):
     from restore_cli.jobs.vsr_stream import Stream
 
