@@ -91,7 +91,8 @@ def examine(container: Any, path: str) -> tuple[VideoInfo, list[Any]]:
     first = frames[0]
     limits.check(first.width, first.height, 8, path)
     notes: list[str] = []
-    turn = _turn(first, notes)
+    beside = _side_data(first, notes)
+    turn = _turn(beside.get("DISPLAYMATRIX"), notes)
     width, height = (first.width, first.height) if turn[0] else (first.height, first.width)
     aspect = stream.sample_aspect_ratio or context.sample_aspect_ratio or None
     if aspect is not None and aspect <= 0:
@@ -105,7 +106,7 @@ def examine(container: Any, path: str) -> tuple[VideoInfo, list[Any]]:
         notes.append("transparency is not kept")
     if first.interlaced_frame:
         notes.append("it is interlaced: the two fields of a frame are treated as one picture")
-    if any(first.side_data.get(one) is not None for one in
+    if any(beside.get(one) is not None for one in
            ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS",
             "DOVI_METADATA")):
         notes.append("its HDR mastering and light levels are not kept; colour primaries and "
@@ -159,8 +160,16 @@ def _first(container: Any, stream: Any, path: str) -> list[Any]:
     raise InputError("no frame of its video stream can be decoded", path=path)
 
 
-def _turn(frame: Any, notes: list[str]) -> tuple[int, int, int, int]:
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+def _side_data(frame: Any, notes: list[str]) -> Any:
+    """What comes with a frame beside its pixels; nothing where PyAV is older than a part of it."""
+    try:
+        return frame.side_data
+    except ValueError:  # such as the Exif data of TIFF files, which FFmpeg 8 tells of
+        notes.append("what comes with its frames cannot be read; a turn told there is not made")
+        return {}
+
+
+def _turn(matrix: Any, notes: list[str]) -> tuple[int, int, int, int]:
     if matrix is None:
         return _UPRIGHT
     values = struct.unpack("=9i", bytes(matrix)[:36])

@@ -5,9 +5,11 @@ from __future__ import annotations
 from fractions import Fraction
 
 import made_films as made
+import numpy as np
 import pytest
 
 from restore_cli.errors import InputError
+from restore_cli.media import images, video_probe
 from restore_cli.media.video import probe
 
 
@@ -136,3 +138,22 @@ def test_a_film_larger_than_the_limit_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("RESTORE_MAX_PIXELS", "100")
     with pytest.raises(InputError, match="megapixels"):
         probe(path)
+
+
+def test_a_tiff_file_is_a_film_of_one_frame(tmp_path):
+    """FFmpeg tells of its Exif data, which not every PyAV knows."""
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3)).astype(np.uint8)
+    images.write(tmp_path / "a.tif", images.Image(pixels))
+    info = probe(tmp_path / "a.tif")
+    assert (info.width, info.height) == (32, 24)
+
+
+def test_side_data_that_is_not_known_is_told():
+    class Frame:
+        @property
+        def side_data(self):
+            raise ValueError("31 is not a valid Type")
+
+    notes = []
+    assert video_probe._side_data(Frame(), notes) == {}
+    assert len(notes) == 1 and "cannot be read" in notes[0]
